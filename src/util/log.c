@@ -1,0 +1,227 @@
+/*
+ * The log. A line is put together in memory and leaves in one write(2), so that lines of several processes on one pipe
+ * do not mix. On a non-blocking descriptor whose reader does not keep up, lines are dropped and counted, and the count
+ * is the next line that gets through.
+ */
+#include "util/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/buf.h"
+#include "util/json.h"
+#include "util/mem.h"
+#include "util/str.h"
+
+#define VALUE_MAX_BYTES 4096
+#define LINE_MAX_BYTES  262144 /* some 10 values of which every byte is escaped; a longer line is cut and marked */
+
+static struct {
+	enum log_level level;
+	enum log_format format;
+	int fd;
+	uint64_t dropped; /* lines since the last that was written */
+	bool torn;        /* a line stopped in its middle: end it before the next */
+} out = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .fd = STDOUT_FILENO};
+
+static const char *const level_names[] = {
+	[LOG_LEVEL_ERROR] = "error",
+	[LOG_LEVEL_WARN] = "warn",
+	[LOG_LEVEL_INFO] = "info",
+	[LOG_LEVEL_DEBUG] = "debug",
+};
+
+void log_setup(enum log_level level, enum log_format format, int fd)
+{
+	out.level = level;
+	out.format = format;
+	out.fd = fd;
+	out.dropped = 0;
+	out.torn = false;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level <= out.level;
+}
+
+bool log_level_parse(const char *name, enum log_level *level)
+{
+	for (size_t i = 0; name && i < ARRAY_LEN(level_names); i++) {
+		if (strcasecmp(name, level_names[i]) == 0) {
+			*level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool log_format_parse(const char *name, enum log_format *format)
+{
+	if (name && strcasecmp(name, "text") == 0)
+		*format = LOG_FORMAT_TEXT;
+	else if (name && strcasecmp(name, "json") == 0)
+		*format = LOG_FORMAT_JSON;
+	else
+		return false;
+	return true;
+}
+
+/* -------- one field -------- */
+
+/* Bytes of `s` to print: all, or as many whole characters as fit the limit. */
+static size_t value_len(const char *s)
+{
+	size_t len = strnlen(s, VALUE_MAX_BYTES + 1);
+
+	if (len <= VALUE_MAX_BYTES)
+		return len;
+	for (len = VALUE_MAX_BYTES; len > VALUE_MAX_BYTES - 4; len--)
+		if (((unsigned char)s[len] & 0xC0) != 0x80)
+			break;
+	return len;
+}
+
+/* Can the value stand in text as it is, and be read back? */
+static bool is_plain(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		unsigned char c = (unsigned char)s[i], next = (unsigned char)s[i + 1];
+		size_t n = str_utf8_char(s + i, len - i);
+
+		if (n == 0 || c <= ' ' || c == '"' || c == '=' || c == 0x7F || (n == 2 && c == 0xC2 && next < 0xA0))
+			return false;
+		i += n;
+	}
+	return len > 0;
+}
+
+static void add_str(struct buf *line, const char *s)
+{
+	size_t len = value_len(s);
+	AUTO_FREE char *cut = NULL;
+
+	if (s[len] != '\0') {
+		cut = mem_printf("%.*s…", (int)len, s);
+		s = cut;
+		len = strlen(cut);
+	}
+	if (out.format == LOG_FORMAT_TEXT && is_plain(s, len))
+		buf_add(line, s, len);
+	else
+		json_quote(line, s, len);
+}
+
+static void add_value(struct buf *line, const struct kv *f)
+{
+	char time_text[STR_TIME_SIZE];
+
+	switch (f->type) {
+	case KV_STR:
+		add_str(line, f->str);
+		break;
+	case KV_I64:
+		buf_printf(line, "%lld", (long long)f->num);
+		break;
+	case KV_BOOL:
+		buf_adds(line, f->num ? "true" : "false");
+		break;
+	case KV_TIME:
+		add_str(line, str_time(f->num, time_text));
+		break;
+	case KV_END:
+	case KV_SKIP:
+		break;
+	}
+}
+
+/* A field that does not fit leaves the line as it was. */
+static void add_field(struct buf *line, const struct kv *f)
+{
+	size_t before = line->len;
+
+	if (f->type == KV_SKIP)
+		return;
+	if (out.format == LOG_FORMAT_TEXT)
+		buf_printf(line, " %s=", f->key);
+	else
+		buf_printf(line, ",\"%s\":", f->key);
+	add_value(line, f);
+	if (line->failed) {
+		line->len = before;
+		line->failed = 0;
+	}
+}
+
+/* -------- one line -------- */
+
+static void make_line(struct buf *line, enum log_level level, const char *event, const struct kv *fields)
+{
+	bool text = out.format == LOG_FORMAT_TEXT;
+	char now_text[STR_TIME_SIZE];
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	str_time((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, now_text);
+	buf_printf(line, text ? "%s %s %s" : "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", now_text,
+		   level_names[level], event);
+	for (; fields->type != KV_END; fields++)
+		add_field(line, fields);
+	line->max += 2; /* the end always fits */
+	buf_adds(line, text ? "\n" : "}\n");
+	line->max -= 2;
+}
+
+/* All of it, or what the descriptor takes now. */
+static size_t write_bytes(const char *data, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = write(out.fd, data + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			break;
+		done += (size_t)n;
+	}
+	return done;
+}
+
+static bool write_line(const struct buf *line)
+{
+	size_t done;
+
+	if (out.torn && write_bytes("\n", 1) == 0)
+		return false;
+	out.torn = false;
+	done = write_bytes(line->data, line->len);
+	out.torn = done > 0 && done < line->len;
+	return done == line->len;
+}
+
+void log_write(enum log_level level, const char *event, const struct kv *fields)
+{
+	int saved = errno; /* a log line between a failure and its report changes nothing */
+	struct buf line;
+
+	buf_init(&line, LINE_MAX_BYTES);
+	if (out.dropped) {
+		struct kv lost[] = {kv_i64("count", (int64_t)out.dropped), {.type = KV_END}};
+
+		make_line(&line, LOG_LEVEL_WARN, "log_lines_dropped", lost);
+		if (write_line(&line))
+			out.dropped = 0;
+		buf_clear(&line);
+	}
+	if (!out.dropped)
+		make_line(&line, level, event, fields);
+	if (out.dropped || !write_line(&line))
+		out.dropped++;
+	buf_deinit(&line);
+	errno = saved;
+}
