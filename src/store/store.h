@@ -1,0 +1,39 @@
+/*
+ * Small durable files in one directory: JSON documents replaced atomically, synced off the loop; a corrupt one is set
+ * aside as NAME.corrupt and reported, never fatal. Only what cannot be asked again lives here.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "loop/loop.h"
+#include "util/err.h"
+#include "util/json.h"
+
+#define STORE_FILE_MAX_BYTES (8u << 20)
+struct store;
+
+/*
+ * Opens (and makes, 0700) the directory, takes flock on <dir>/lock and writes our pid into it. -EBUSY: another
+ * supervisor holds it; the sentence says which pid. -EACCES, -EROFS, ...: the sentence names the path.
+ */
+int store_open(struct loop *l, const char *dir, struct store **out, struct err *err);
+/* Waits for all that was saved (a `done` may still save), then `closed` once from the loop. The lock goes with it. */
+void store_close(struct store *s, loop_fn *closed, void *ctx);
+const char *store_dir(const struct store *s);
+
+/*
+ * Read "<name>.json" whole, now (start-up only). 0: *out is the caller's. -ENOENT: there is none. -EBADMSG: it was
+ * corrupt, has been renamed to NAME.json.corrupt and the sentence says what was wrong.
+ */
+int store_load(struct store *s, const char *name, struct json **out, struct err *err);
+typedef void store_done_fn(void *ctx, const struct err *err); /* err NULL: durable */
+/*
+ * Replace "<name>.json". `text` is copied. Writes of one name are serialised and coalesced: only the newest waiting
+ * text is written; every `done` (may be NULL) runs once, from the loop, when its text or a newer one is durable, or
+ * with the error.
+ */
+void store_save(struct store *s, const char *name, const char *text, size_t len, store_done_fn *done, void *ctx);
+/* Small plain files for others to read (api-key, api-address): mode 0600, atomic, synchronous, start-up only. */
+int store_write_plain(struct store *s, const char *name, const char *text, struct err *err);
+
+#endif
