@@ -1,0 +1,205 @@
+/*
+ * One lock path on disk. A lock of ours appears by link(2): complete, with owner and content, and exclusively, as
+ * everybody else makes theirs. It is told from others by what it is, never by what we remember, so that a leftover of a
+ * killed run is ours as well.
+ */
+#include "lock/entry.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/mem.h"
+#include "util/str.h"
+
+#define TEMPORARY_PREFIX  ".lk-"
+#define SWEEP_ENTRIES_MAX 4096 /* an application may fill its directory; start-up must not suffer */
+
+static enum lock_kind kind_of(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return LOCK_FILE;
+	case S_IFDIR:
+		return LOCK_DIRECTORY;
+	case S_IFLNK:
+		return LOCK_SYMLINK;
+	default:
+		return LOCK_OTHER;
+	}
+}
+
+static void entry_fill(struct lock_entry *e, const struct stat *st)
+{
+	*e = (struct lock_entry){
+		.exists = true,
+		.kind = kind_of(st->st_mode),
+		.uid = st->st_uid,
+		.dev = st->st_dev,
+		.ino = st->st_ino,
+		.ctime_ms = (int64_t)st->st_ctim.tv_sec * 1000 + st->st_ctim.tv_nsec / 1000000,
+	};
+}
+
+/* Reads the content of a regular file that `e` described a moment ago; a file swapped in since does not count. */
+static bool content_is_ours(int dir_fd, const char *name, const struct lock_entry *e, struct lock_content *out)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	char text[LOCK_CONTENT_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != e->ino || st.st_dev != e->dev ||
+	    st.st_size >= LOCK_CONTENT_MAX)
+		return false;
+	n = pread(fd, text, sizeof(text), 0);
+	return n > 0 && lock_content_parse(text, (size_t)n, out);
+}
+
+int lock_entry_read(int dir_fd, const char *name, struct lock_entry *out)
+{
+	struct lock_content content;
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		*out = (struct lock_entry){.exists = errno != ENOENT, .kind = LOCK_OTHER};
+		return errno == ENOENT ? 0 : -errno;
+	}
+	entry_fill(out, &st);
+	if (S_ISREG(st.st_mode) && st.st_uid == LOCK_OWNER_UID && content_is_ours(dir_fd, name, out, &content)) {
+		out->ours = true;
+		memcpy(out->nonce, content.nonce, sizeof(out->nonce));
+	}
+	return 0;
+}
+
+static int file_complete(int fd, const char *boot_id, const char *nonce, struct err *err)
+{
+	char text[LOCK_CONTENT_MAX];
+	size_t len = lock_content_format(text, boot_id, nonce);
+	ssize_t n = write(fd, text, len);
+
+	if (n != (ssize_t)len) {
+		errno = n < 0 ? errno : ENOSPC;
+		return err_sys(err, "write %zu bytes", len);
+	}
+	if (fchown(fd, LOCK_OWNER_UID, LOCK_OWNER_UID) < 0)
+		return err_sys(err, "change its owner to %d", LOCK_OWNER_UID);
+	if (fchmod(fd, 0444) < 0) /* the umask may have taken bits away */
+		return err_sys(err, "change its mode");
+	return 0;
+}
+
+/* A temporary of ours may be of any stage: empty and root's, or complete; its name has our form at least. */
+static bool is_stale_temporary(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	return str_starts(name, TEMPORARY_PREFIX) && lock_token_valid(name + strlen(TEMPORARY_PREFIX)) &&
+	       fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       (st.st_uid == LOCK_OWNER_UID || st.st_uid == geteuid());
+}
+
+/* By descriptor, so that it is this very file that gets the name. */
+static int file_link(int fd, int dir_fd, const char *name, struct err *err)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0)
+		return err_sys(err, "link it");
+	return 0;
+}
+
+/* -EOPNOTSUPP: this file system has no O_TMPFILE. */
+static int make_anonymous(int dir_fd, const char *name, const char *boot_id, const char *nonce, struct stat *st,
+			  struct err *err)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0444);
+
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
+		return -EOPNOTSUPP;
+	if (fd < 0)
+		return err_sys(err, "make a file in its directory");
+	if (file_complete(fd, boot_id, nonce, err) < 0)
+		return err->code;
+	if (file_link(fd, dir_fd, name, err) < 0)
+		return err->code;
+	fstat(fd, st); /* last, as link(2) changes ctime; it does not fail for a file of ours that is open */
+	return 0;
+}
+
+static int make_named(int dir_fd, const char *name, const char *boot_id, const char *nonce, struct stat *st,
+		      struct err *err)
+{
+	char temporary[sizeof(TEMPORARY_PREFIX) + LOCK_TOKEN_MAX];
+	AUTO_CLOSE int fd = -1;
+	int rc;
+
+	snprintf(temporary, sizeof(temporary), TEMPORARY_PREFIX "%s", nonce);
+	if (is_stale_temporary(dir_fd, temporary)) /* an earlier removal failed */
+		unlinkat(dir_fd, temporary, 0);
+	fd = openat(dir_fd, temporary, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0444);
+	if (fd < 0) {
+		rc = err_sys(err, "make the temporary %s", temporary);
+		return rc == -EEXIST ? (err->code = -EBUSY) : rc; /* -EEXIST means the lock itself */
+	}
+	rc = file_complete(fd, boot_id, nonce, err);
+	if (rc == 0)
+		rc = file_link(fd, dir_fd, name, err);
+	unlinkat(dir_fd, temporary, 0); /* if it stays, the next one or the next start removes it */
+	fstat(fd, st);
+	return rc;
+}
+
+int lock_entry_make(int dir_fd, const char *name, const char *boot_id, const char *nonce, enum lock_make *make,
+		    struct lock_entry *out, struct err *err)
+{
+	struct stat st;
+	int rc = -EOPNOTSUPP;
+
+	if (*make == LOCK_MAKE_ANONYMOUS)
+		rc = make_anonymous(dir_fd, name, boot_id, nonce, &st, err);
+	if (rc == -EOPNOTSUPP) {
+		*make = LOCK_MAKE_NAMED;
+		rc = make_named(dir_fd, name, boot_id, nonce, &st, err);
+	}
+	if (rc < 0)
+		return rc;
+	entry_fill(out, &st);
+	out->ours = true;
+	snprintf(out->nonce, sizeof(out->nonce), "%s", nonce);
+	return 0;
+}
+
+int lock_entry_remove(int dir_fd, const char *name, const struct lock_entry *known)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (st.st_ino != known->ino || st.st_dev != known->dev)
+		return 1;
+	return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+void lock_entry_sweep(int dir_fd)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *d;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	for (unsigned n = 0; n < SWEEP_ENTRIES_MAX && (d = readdir(dir)); n++)
+		if (is_stale_temporary(dir_fd, d->d_name))
+			unlinkat(dir_fd, d->d_name, 0);
+	closedir(dir);
+}

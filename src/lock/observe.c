@@ -1,0 +1,148 @@
+/*
+ * From disk into the slots. The rule of the whole folder: an event of the kernel, a timer and a call all end here, in
+ * reading the one or two names of a directory again, and only a difference to what we knew is told.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lock/root.h"
+#include "lock/set.h"
+#include "util/mem.h"
+
+void lock_event_slot(struct lock_dir *d, size_t i, enum lock_event_kind kind)
+{
+	struct lock_set *s = d->app->set;
+	const struct lock_slot *slot = &d->slots[i];
+
+	s->event(s->ctx, &(struct lock_event){
+				 .kind = kind,
+				 .app_id = d->app->id,
+				 .service = d->service,
+				 .path = slot->path,
+				 .lock_kind = slot->e.kind,
+				 .uid = slot->e.uid,
+				 .since_ms = slot->since_ms,
+				 .held_ms = loop_now_ms(s->loop) - slot->observed_ms,
+			 });
+}
+
+void lock_problem(struct lock_set *s, struct lock_app *a, struct lock_dir *d, char **problem, const char *sentence)
+{
+	AUTO_FREE char *path = NULL;
+
+	if (str_eq(*problem, sentence))
+		return;
+	free(*problem);
+	*problem = mem_strdup(sentence);
+	s->views_stale = s->dirty = true;
+	if (!sentence)
+		return;
+	path = mem_printf("%s%s%s%s%s", s->lock_root, a ? "/" : "", a ? a->name : "", d ? "/" : "",
+			  d ? d->service : "");
+	s->event(s->ctx, &(struct lock_event){
+				 .kind = LOCK_EVENT_PROBLEM,
+				 .app_id = a ? a->id : 0,
+				 .service = d ? d->service : NULL,
+				 .path = path,
+				 .detail = sentence,
+			 });
+}
+
+int lock_dir_open(const struct lock_dir *d, int *out)
+{
+	AUTO_CLOSE int app_fd = -1;
+	int rc = lock_dir_at(d->app->set->root_fd, d->app->name, O_PATH, &app_fd);
+
+	return rc < 0 ? rc : lock_dir_at(app_fd, d->service, O_PATH, out);
+}
+
+void lock_slot_set(struct lock_dir *d, size_t i, const struct lock_entry *e)
+{
+	struct lock_slot *slot = &d->slots[i];
+
+	slot->e = *e;
+	slot->since_ms = e->ctime_ms;
+	slot->observed_ms = loop_now_ms(d->app->set->loop);
+	d->app->set->views_stale = true;
+}
+
+static bool is_same_lock(const struct lock_entry *a, const struct lock_entry *b)
+{
+	return a->exists && b->exists && a->ino == b->ino && a->dev == b->dev && a->kind == b->kind &&
+	       a->ours == b->ours;
+}
+
+static void slot_update(struct lock_dir *d, size_t i, const struct lock_entry *now)
+{
+	struct lock_slot *slot = &d->slots[i];
+	struct lock_set *s = d->app->set;
+
+	if (!slot->e.exists && !now->exists)
+		return;
+	if (is_same_lock(&slot->e, now)) { /* since stays: tools touch the lock they hold */
+		s->views_stale |= slot->e.uid != now->uid;
+		slot->e.uid = now->uid;
+		return;
+	}
+	if (slot->e.exists && slot->e.ours && !now->ours && d->app->holding)
+		lock_event_slot(d, i, LOCK_EVENT_LOST);
+	if (slot->e.exists && !slot->e.ours)
+		lock_event_slot(d, i, LOCK_EVENT_GONE);
+	lock_slot_set(d, i, now);
+	s->dirty = true;
+	if (now->exists && !now->ours)
+		lock_event_slot(d, i, LOCK_EVENT_SEEN);
+}
+
+int lock_slot_read(struct lock_dir *d, size_t i, int dir_fd)
+{
+	struct lock_entry now;
+	int rc = lock_entry_read(dir_fd, d->place->names[i], &now);
+
+	if (!d->declared && !now.ours) /* a lock of others counts only where a service is declared */
+		now = (struct lock_entry){0};
+	slot_update(d, i, &now);
+	return rc;
+}
+
+static const char *reason_unusable(int rc)
+{
+	return rc == -ENOTDIR ? "not a directory (a file or a symbolic link is in its place)" : strerror(-rc);
+}
+
+void lock_dir_refresh(struct lock_dir *d, int app_fd)
+{
+	AUTO_CLOSE int fd = -1;
+	int rc = app_fd < 0 ? -ENOENT : lock_dir_at(app_fd, d->service, O_PATH, &fd);
+	int read_rc;
+
+	if (rc == 0) /* before reading: what happens after the look is told by the watch */
+		lock_watch_arm_dir(d, fd);
+	else
+		lock_watch_drop(&d->watch);
+	for (size_t i = 0; d->place->names[i]; i++) {
+		if (fd < 0) {
+			slot_update(d, i, &(struct lock_entry){0});
+			continue;
+		}
+		read_rc = lock_slot_read(d, i, fd);
+		rc = rc ? rc : read_rc;
+	}
+	lock_problem(d->app->set, d->app, d, &d->problem, rc == 0 || rc == -ENOENT ? NULL : reason_unusable(rc));
+}
+
+void lock_app_refresh(struct lock_app *a)
+{
+	AUTO_CLOSE int fd = -1;
+	int rc = lock_dir_at(a->set->root_fd, a->name, O_PATH, &fd);
+
+	if (rc == 0)
+		lock_watch_arm_app(a, fd);
+	else
+		lock_watch_drop(&a->watch);
+	for (size_t i = 0; i < a->n_dirs; i++)
+		lock_dir_refresh(a->dirs[i], fd);
+	lock_app_recount(a);
+}

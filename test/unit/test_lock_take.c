@@ -1,0 +1,474 @@
+/* Taking, losing, overriding and giving back: all or none, never somebody else's. */
+#include "lock_fixture.h"
+
+static void two_services(struct lock_fixture *f)
+{
+	prepare(f, 1, "api");
+	prepare(f, 1, "web");
+	DECLARE(f, 1, "web", "api");
+	check_run_turns(f->loop, 2);
+	told_clear(f);
+	f->changed = 0;
+}
+
+static int count_ours(struct lock_fixture *f, int64_t app_id)
+{
+	const struct lock_views *v = lock_set_views(f->set);
+	int n = 0;
+
+	for (size_t i = 0; i < v->n; i++)
+		n += v->v[i].app_id == app_id && v->v[i].ours;
+	return n;
+}
+
+/* A lock of an earlier run, on disk before the set opens. */
+static void leave_behind(const struct lock_fixture *f, const char *path)
+{
+	char text[LOCK_CONTENT_MAX];
+	int fd = open(below(f, path), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	size_t len = lock_content_format(text, BOOT_ID, EARLIER_NONCE);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, len), (ssize_t)len);
+	assert_int_equal(fchown(fd, LOCK_OWNER_UID, LOCK_OWNER_UID), 0);
+	close(fd);
+}
+
+static void taking_makes_both_names_of_every_service_in_order(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	ASSERT_TOLD(f, "taken 1 api resin-updates.lock", "taken 1 api updates.lock", "taken 1 web resin-updates.lock",
+		    "taken 1 web updates.lock");
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_false(app_view(f, 1)->blocked);
+	assert_int_equal(count_ours(f, 1), 4);
+	assert_int_equal(take(f, 1, false), 0); /* already ours */
+	assert_int_equal(f->n_told, 0);
+	lock_release(f->set, 1);
+	ASSERT_TOLD(f, "released 1 api resin-updates.lock", "released 1 api updates.lock",
+		    "released 1 web resin-updates.lock", "released 1 web updates.lock");
+	assert_int_equal(state_of(f, 1), LOCK_FREE);
+	assert_false(exists(f, "1/web/updates.lock") || exists(f, "1/web/resin-updates.lock"));
+	lock_release(f->set, 1); /* none is ours: nothing */
+	lock_release(f->set, 99);
+	check_run_turns(f->loop, 3);
+	assert_int_equal(f->n_told, 0);
+	assert_int_equal(f->changed, 0); /* our own doing wakes nobody */
+}
+
+static void one_lock_anywhere_holds_back_all_and_nothing_of_ours_remains(void **state)
+{
+	static const char *const paths[] = {"1/api/updates.lock", "1/api/resin-updates.lock", "1/web/updates.lock",
+					    "1/web/resin-updates.lock"};
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		app_locks(f, paths[i]);
+		assert_int_equal(take(f, 1, false), 1);
+		assert_int_equal(told_count(f, "seen"), 1);
+		assert_int_equal(told_count(f, "taken"), 0);
+		assert_int_equal(count_ours(f, 1), 0);
+		for (size_t n = 0; n < ARRAY_LEN(paths); n++)
+			assert_int_equal(exists(f, paths[n]), n == i);
+		app_unlocks(f, paths[i]);
+		f->changed = 0;
+		RUN_UNTIL(f->loop, f->changed >= 1);
+		told_clear(f);
+	}
+	assert_int_equal(take(f, 1, false), 0);
+}
+
+static void an_application_cannot_lock_while_ours_is_held(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(open(below(f, "1/web/updates.lock"), O_CREAT | O_EXCL | O_WRONLY, 0644), -1);
+	assert_int_equal(errno, EEXIST);
+	assert_int_equal(mkdir(below(f, "1/web/updates.lock"), 0755), -1);
+	assert_int_equal(symlink("x", below(f, "1/web/updates.lock")), -1);
+}
+
+static void a_lock_of_uid_65534_is_honoured(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	app_locks(f, "1/web/updates.lock");
+	assert_int_equal(chown(below(f, "1/web/updates.lock"), 65534, 65534), 0);
+	assert_int_equal(take(f, 1, false), 1);
+	lock_release(f->set, 1);
+	assert_true(exists(f, "1/web/updates.lock"));
+}
+
+static void apps_do_not_hold_each_other_back(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	prepare(f, 2, "web");
+	DECLARE(f, 2, "web");
+	app_locks(f, "1/web/updates.lock");
+	assert_int_equal(take(f, 1, false), 1);
+	assert_int_equal(take(f, 2, false), 0);
+	assert_int_equal(state_of(f, 2), LOCK_HELD);
+}
+
+static void a_missing_directory_is_made_for_the_take(void **state)
+{
+	struct lock_fixture *f = *state;
+	struct stat st;
+
+	DECLARE(f, 5, "new");
+	assert_int_equal(take(f, 5, false), 0);
+	assert_int_equal(lstat(below(f, "5/new"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 01777);
+	assert_true(exists(f, "5/new/updates.lock"));
+}
+
+static void an_app_without_services_is_held_by_nothing(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	assert_int_equal(take(f, 3, false), 0);
+	assert_int_equal(state_of(f, 3), LOCK_HELD);
+	assert_false(exists(f, "3"));
+	lock_release(f->set, 3);
+	assert_null(app_view(f, 3));
+}
+
+static void ours_removed_behind_our_back_is_lost_and_taken_again(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	told_clear(f);
+	app_unlocks(f, "1/web/updates.lock");
+	RUN_UNTIL(f->loop, f->changed == 1);
+	ASSERT_TOLD(f, "lost 1 web updates.lock");
+	assert_int_equal(state_of(f, 1), LOCK_LOST);
+	assert_int_equal(take(f, 1, false), 0);
+	ASSERT_TOLD(f, "taken 1 web updates.lock");
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+}
+
+static void ours_replaced_by_an_application_is_lost_and_theirs_stays(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	told_clear(f);
+	app_locks(f, "1/web/mine");
+	assert_int_equal(rename(below(f, "1/web/mine"), below(f, "1/web/updates.lock")), 0);
+	RUN_UNTIL(f->loop, f->changed == 1);
+	ASSERT_TOLD(f, "lost 1 web updates.lock", "seen 1 web updates.lock");
+	assert_int_equal(state_of(f, 1), LOCK_LOST);
+	assert_true(app_view(f, 1)->blocked);
+	assert_int_equal(take(f, 1, false), 1);
+	assert_int_equal(count_ours(f, 1), 3); /* what was held before the call stays */
+	lock_release(f->set, 1);
+	assert_true(exists(f, "1/web/updates.lock"));
+	assert_false(exists(f, "1/web/resin-updates.lock") || exists(f, "1/api/updates.lock"));
+}
+
+static void a_release_that_finds_ours_replaced_leaves_it_and_says_so(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	told_clear(f);
+	app_unlocks(f, "1/api/resin-updates.lock");
+	app_locks(f, "1/api/resin-updates.lock");
+	lock_release(f->set, 1); /* before the loop told us */
+	ASSERT_TOLD(f, "lost 1 api resin-updates.lock", "seen 1 api resin-updates.lock", "released 1 api updates.lock",
+		    "released 1 web resin-updates.lock", "released 1 web updates.lock");
+	assert_true(exists(f, "1/api/resin-updates.lock"));
+}
+
+static void all_of_ours_gone_is_lost_not_free(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	prepare(f, 1, "web");
+	DECLARE(f, 1, "web");
+	assert_int_equal(take(f, 1, false), 0);
+	check_rm_dir(strdup(below(f, "1/web")));
+	RUN_UNTIL(f->loop, state_of(f, 1) == LOCK_LOST);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+}
+
+static void a_held_set_that_grows_is_incomplete_until_taken_again(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	prepare(f, 1, "db");
+	app_locks(f, "1/db/updates.lock");
+	DECLARE(f, 1, "web", "api", "db");
+	assert_int_equal(state_of(f, 1), LOCK_LOST);
+	assert_int_equal(take(f, 1, false), 1);
+	assert_int_equal(count_ours(f, 1), 4);
+	assert_false(exists(f, "1/db/resin-updates.lock"));
+	app_unlocks(f, "1/db/updates.lock");
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_int_equal(count_ours(f, 1), 6);
+}
+
+static void ours_in_a_service_that_left_is_kept_until_the_release(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	DECLARE(f, 1, "web");
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_true(exists(f, "1/api/updates.lock"));
+	FORGET(f, 1);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	lock_release(f->set, 1);
+	assert_null(app_view(f, 1));
+	assert_false(exists(f, "1"));
+}
+
+/* -------- force -------- */
+
+static void force_breaks_what_it_finds_and_tells_whose_it_was(void **state)
+{
+	struct lock_fixture *f = *state;
+	const struct told *t;
+	struct stat st;
+
+	two_services(f);
+	app_locks(f, "1/web/updates.lock");
+	assert_int_equal(chown(below(f, "1/web/updates.lock"), 1234, 0), 0);
+	assert_int_equal(lstat(below(f, "1/web/updates.lock"), &st), 0);
+	assert_int_equal(mkdir(below(f, "1/api/updates.lock"), 0755), 0);
+	app_locks(f, "1/api/updates.lock/host-1.2");
+	assert_int_equal(symlink("gone", below(f, "1/api/resin-updates.lock")), 0);
+	assert_int_equal(take(f, 1, true), 0);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_int_equal(count_ours(f, 1), 4);
+	assert_int_equal(told_count(f, "overridden"), 3);
+	assert_int_equal(told_count(f, "gone"), 0);
+	t = told_find(f, "overridden 1 web updates.lock");
+	assert_non_null(t);
+	assert_int_equal(t->uid, 1234);
+	assert_int_equal(t->lock_kind, LOCK_FILE);
+	assert_int_equal(t->since_ms, (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000);
+	assert_int_equal(told_find(f, "overridden 1 api updates.lock")->lock_kind, LOCK_DIRECTORY);
+	assert_int_equal(told_find(f, "overridden 1 api resin-updates.lock")->lock_kind, LOCK_SYMLINK);
+	lock_release(f->set, 1);
+	app_locks(f, "1/web/updates.lock"); /* and then it is free to lock again */
+}
+
+static void a_tree_too_large_for_one_call_is_broken_in_later_turns(void **state)
+{
+	struct lock_fixture *f = *state;
+	char path[64];
+	int calls = 0, rc;
+
+	prepare(f, 1, "web");
+	DECLARE(f, 1, "web");
+	assert_int_equal(mkdir(below(f, "1/web/updates.lock"), 0755), 0);
+	for (int i = 0; i < 4500; i++) {
+		snprintf(path, sizeof(path), "1/web/updates.lock/%d", i);
+		app_locks(f, path);
+	}
+	do {
+		f->changed = 0;
+		rc = take(f, 1, true);
+		calls++;
+		if (rc == 1) {
+			assert_false(exists(f, "1/web/resin-updates.lock")); /* none while waiting */
+			RUN_UNTIL(f->loop, f->changed >= 1);
+		}
+	} while (rc == 1 && calls < 10);
+	assert_int_equal(rc, 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(told_count(f, "overridden"), 1);
+}
+
+static void what_force_cannot_remove_is_an_error_that_names_the_lock(void **state)
+{
+	struct lock_fixture *f = *state;
+	char path[600];
+
+	two_services(f);
+	snprintf(path, sizeof(path), "1/web/updates.lock");
+	for (int i = 0; i < LOCK_BREAK_DEPTH_MAX + 2; i++) {
+		assert_int_equal(mkdir(below(f, path), 0755), 0);
+		strcat(path, "/d");
+	}
+	assert_int_equal(take(f, 1, true), -ELOOP);
+	assert_non_null(strstr(f->err.msg, "break lock " LOCK_ROOT "/1/web/updates.lock: "));
+	assert_int_equal(count_ours(f, 1), 0); /* what was made before it is undone */
+	assert_false(exists(f, "1/api/updates.lock"));
+}
+
+/* -------- leftovers of an earlier run -------- */
+
+static void leftovers_are_adopted_and_told_when_released(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	set_close(f);
+	leave_behind(f, "1/api/updates.lock");
+	leave_behind(f, "1/api/resin-updates.lock");
+	assert_int_equal(set_open(f, THIS_NONCE), 0);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_true(app_view(f, 1)->leftover);
+	assert_false(app_view(f, 1)->blocked);
+	assert_int_equal(count_ours(f, 1), 2);
+	told_clear(f);
+	lock_release(f->set, 1);
+	ASSERT_TOLD(f, "leftover_removed 1 api resin-updates.lock", "leftover_removed 1 api updates.lock");
+	assert_null(app_view(f, 1));
+	assert_false(exists(f, "1/api/updates.lock"));
+	assert_true(exists(f, "1/web")); /* never known to this run: not ours to remove */
+}
+
+static void half_a_leftover_set_is_incomplete_once_declared_and_can_be_completed(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	set_close(f);
+	leave_behind(f, "1/api/resin-updates.lock");
+	assert_int_equal(set_open(f, THIS_NONCE), 0);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	DECLARE(f, 1, "api", "web");
+	assert_int_equal(state_of(f, 1), LOCK_LOST);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_false(app_view(f, 1)->leftover);
+	told_clear(f);
+	lock_release(f->set, 1);
+	ASSERT_TOLD(f, "leftover_removed 1 api resin-updates.lock", "released 1 api updates.lock",
+		    "released 1 web resin-updates.lock", "released 1 web updates.lock");
+}
+
+static void an_applications_lock_beside_a_leftover_is_honoured(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	set_close(f);
+	leave_behind(f, "1/api/resin-updates.lock");
+	app_locks(f, "1/web/updates.lock");
+	assert_int_equal(set_open(f, THIS_NONCE), 0);
+	DECLARE(f, 1, "api", "web");
+	assert_int_equal(state_of(f, 1), LOCK_LOST);
+	assert_true(app_view(f, 1)->blocked);
+	assert_int_equal(take(f, 1, false), 1);
+	lock_release(f->set, 1);
+	assert_int_equal(state_of(f, 1), LOCK_FREE);
+	assert_true(exists(f, "1/web/updates.lock"));
+	assert_false(exists(f, "1/api/resin-updates.lock"));
+}
+
+static void only_numbered_directories_hold_leftovers(void **state)
+{
+	static const char *const others[] = {"007", "x", "-1", "+1", "99999999999999999999"};
+	struct lock_fixture *f = *state;
+	char path[100];
+
+	set_close(f);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		snprintf(path, sizeof(path), "%s", others[i]);
+		assert_int_equal(mkdir(below(f, path), 0755), 0);
+		strcat(path, "/web");
+		assert_int_equal(mkdir(below(f, path), 0755), 0);
+		strcat(path, "/updates.lock");
+		leave_behind(f, path);
+	}
+	assert_int_equal(set_open(f, THIS_NONCE), 0);
+	assert_int_equal(lock_set_views(f->set)->n_apps, 0);
+}
+
+static void locks_left_on_purpose_outlive_the_set(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	set_close(f);
+	assert_true(exists(f, "1/web/updates.lock"));
+	assert_int_equal(set_open(f, EARLIER_NONCE), 0);
+	DECLARE(f, 1, "api", "web");
+	assert_int_equal(state_of(f, 1), LOCK_HELD);
+	assert_true(app_view(f, 1)->leftover);
+}
+
+/* -------- cost -------- */
+
+static void one_change_among_500_directories_is_told_by_one_call(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	for (int i = 1; i <= 100; i++) {
+		for (int n = 0; n < 5; n++)
+			prepare(f, i, (const char *const[]){"a", "b", "c", "d", "e"}[n]);
+		DECLARE(f, i, "a", "b", "c", "d", "e");
+	}
+	check_run_turns(f->loop, 3);
+	told_clear(f);
+	f->changed = 0;
+	app_locks(f, "50/c/updates.lock");
+	RUN_UNTIL(f->loop, f->changed == 1);
+	ASSERT_TOLD(f, "seen 50 c updates.lock");
+	assert_int_equal(lock_set_views(f->set)->n, 1);
+	assert_int_equal(lock_set_views(f->set)->n_apps, 100);
+	for (int i = 1; i <= 100; i++)
+		assert_int_equal(app_view(f, i)->blocked, i == 50);
+}
+
+static int root_only(void **state)
+{
+	(void)state;
+	if (geteuid() == 0)
+		return 0;
+	print_message("these tests give files to uid 65534: they need root\n");
+	exit(77); /* meson: skipped */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LOCK_TEST(taking_makes_both_names_of_every_service_in_order),
+		LOCK_TEST(one_lock_anywhere_holds_back_all_and_nothing_of_ours_remains),
+		LOCK_TEST(an_application_cannot_lock_while_ours_is_held),
+		LOCK_TEST(a_lock_of_uid_65534_is_honoured),
+		LOCK_TEST(apps_do_not_hold_each_other_back),
+		LOCK_TEST(a_missing_directory_is_made_for_the_take),
+		LOCK_TEST(an_app_without_services_is_held_by_nothing),
+		LOCK_TEST(ours_removed_behind_our_back_is_lost_and_taken_again),
+		LOCK_TEST(ours_replaced_by_an_application_is_lost_and_theirs_stays),
+		LOCK_TEST(a_release_that_finds_ours_replaced_leaves_it_and_says_so),
+		LOCK_TEST(all_of_ours_gone_is_lost_not_free),
+		LOCK_TEST(a_held_set_that_grows_is_incomplete_until_taken_again),
+		LOCK_TEST(ours_in_a_service_that_left_is_kept_until_the_release),
+		LOCK_TEST(force_breaks_what_it_finds_and_tells_whose_it_was),
+		LOCK_TEST(a_tree_too_large_for_one_call_is_broken_in_later_turns),
+		LOCK_TEST(what_force_cannot_remove_is_an_error_that_names_the_lock),
+		LOCK_TEST(leftovers_are_adopted_and_told_when_released),
+		LOCK_TEST(half_a_leftover_set_is_incomplete_once_declared_and_can_be_completed),
+		LOCK_TEST(an_applications_lock_beside_a_leftover_is_honoured),
+		LOCK_TEST(only_numbered_directories_hold_leftovers),
+		LOCK_TEST(locks_left_on_purpose_outlive_the_set),
+		LOCK_TEST(one_change_among_500_directories_is_told_by_one_call),
+	};
+
+	return cmocka_run_group_tests(tests, root_only, NULL);
+}
