@@ -1,0 +1,159 @@
+/*
+ * Waits and apps from one plan to the next: since when something waits, when an update was blocked and resumed, when an
+ * app settled. One line each, at the change, never at a retry.
+ */
+#include "reconcile/internal.h"
+
+#include <string.h>
+
+#include "util/log.h"
+
+struct app_row *app_row(struct reconcile *r, int64_t app_id)
+{
+	for (size_t i = 0; i < r->n_apps; i++)
+		if (r->apps[i].app_id == app_id)
+			return &r->apps[i];
+	mem_reserve(&r->apps, &r->apps_capacity, r->n_apps + 1, sizeof(*r->apps));
+	r->apps[r->n_apps] = (struct app_row){.app_id = app_id};
+	return &r->apps[r->n_apps++];
+}
+
+/* The oldest lock of an application that stands in the way of `app_id`. */
+static const struct lock_view *holder(struct reconcile *r, int64_t app_id)
+{
+	const struct lock_views *views = lock_set_views(r->o.locks);
+	const struct lock_view *oldest = NULL;
+
+	for (size_t i = 0; i < views->n; i++)
+		if (views->v[i].app_id == app_id && !views->v[i].ours &&
+		    (!oldest || views->v[i].since_ms < oldest->since_ms))
+			oldest = &views->v[i];
+	return oldest;
+}
+
+static void log_blocked(struct reconcile *r, struct wait_row *row)
+{
+	const struct lock_view *lock = holder(r, row->app_id);
+
+	row->path = mem_strdup(lock ? lock->path : NULL);
+	log_warn("update_blocked", kv_i64("app", row->app_id), kv_str("service", lock ? lock->service : row->services),
+		 kv_str("path", row->path), kv_str("services", row->services),
+		 kv_time("since", lock ? lock->since_ms : 0));
+}
+
+static void log_resumed(struct reconcile *r, const struct wait_row *row)
+{
+	int64_t now = loop_now_ms(r->o.loop), gone = app_row(r, row->app_id)->lock_gone_ms;
+
+	log_info("update_resumed", kv_i64("app", row->app_id), kv_str("service", row->services),
+		 kv_str("path", row->path), kv_i64("blocked_ms", now - row->since_loop),
+		 kv_i64("lag_ms", gone >= row->since_loop ? now - gone : 0));
+}
+
+static void row_free(struct wait_row *row)
+{
+	free(row->subject);
+	free(row->services);
+	free(row->path);
+}
+
+static struct wait_row *find(struct reconcile *r, const char *subject)
+{
+	for (size_t i = 0; i < r->n_waits; i++)
+		if (strcmp(r->waits[i].subject, subject) == 0)
+			return &r->waits[i];
+	return NULL;
+}
+
+void waits_update(struct reconcile *r)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < r->n_waits; i++)
+		r->waits[i].seen = false;
+	for (size_t i = 0; i < r->plan.n_waits; i++) {
+		const struct plan_wait *w = &r->plan.waits[i];
+		struct wait_row *row = find(r, w->subject);
+
+		if (!row) {
+			mem_reserve(&r->waits, &r->waits_capacity, r->n_waits + 1, sizeof(*r->waits));
+			row = &r->waits[r->n_waits++];
+			*row = (struct wait_row){
+				.subject = mem_strdup(w->subject),
+				.kind = w->kind,
+				.app_id = w->app_id,
+				.since_ms = loop_wall_ms(),
+				.since_loop = loop_now_ms(r->o.loop),
+				.services = strv_join(&w->services, ","),
+			};
+			if (w->kind == WAIT_LOCKED)
+				log_blocked(r, row);
+		}
+		row->seen = true;
+	}
+	for (size_t i = 0; i < r->n_waits; i++) {
+		if (r->waits[i].seen) {
+			r->waits[kept++] = r->waits[i];
+			continue;
+		}
+		if (r->waits[i].kind == WAIT_LOCKED)
+			log_resumed(r, &r->waits[i]);
+		row_free(&r->waits[i]);
+	}
+	r->n_waits = kept;
+}
+
+void waits_deinit(struct reconcile *r)
+{
+	for (size_t i = 0; i < r->n_waits; i++)
+		row_free(&r->waits[i]);
+	free(r->waits);
+}
+
+/* Keys of services that are no more are worth nothing to anybody but a thief. */
+static void prune_keys(struct reconcile *r, int64_t app_id, const struct target_app *a)
+{
+	const char **keep = mem_new((a ? a->n_services : 0) + 1, sizeof(*keep));
+
+	for (size_t i = 0; a && i < a->n_services; i++)
+		keep[i] = a->services[i].name;
+	keys_prune_app(r->o.keys, app_id, keep);
+	free(keep);
+}
+
+static void app_settled(struct reconcile *r, struct app_row *row)
+{
+	const struct target_app *a = r->target ? target_find_app(r->target, row->app_id) : NULL;
+
+	ledger_clear_removed(r, row->app_id);
+	ledger_clear_force(r, row->app_id);
+	history_clear(r, row->app_id);
+	prune_keys(r, row->app_id, a);
+	if (a)
+		ledger_set_commit(r, row->app_id, a->commit);
+	log_info("app_settled", kv_i64("app", row->app_id), kv_str("name", a ? a->name : NULL),
+		 kv_str("release", a ? a->commit : NULL), kv_i64("seq", (int64_t)r->ledger.seq),
+		 kv_i64("took_ms", loop_now_ms(r->o.loop) - row->busy_since));
+}
+
+void apps_update(struct reconcile *r)
+{
+	for (size_t i = 0; i < r->plan.n_apps; i++) {
+		struct app_row *row = app_row(r, r->plan.apps[i].app_id);
+
+		if (!r->plan.apps[i].settled) {
+			if (row->settled || !row->busy_since)
+				row->busy_since = loop_now_ms(r->o.loop);
+			row->settled = false;
+			continue;
+		}
+		if (!row->busy_since)
+			row->busy_since = loop_now_ms(r->o.loop);
+		if (!row->settled || row->announced_seq != r->ledger.seq) {
+			row->settled = true;
+			row->announced_seq = r->ledger.seq;
+			app_settled(r, row);
+			row->busy_since = loop_now_ms(r->o.loop);
+		}
+	}
+}
