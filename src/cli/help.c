@@ -1,0 +1,44 @@
+/* `lockkeeper --help` and `lockkeeper --version`. */
+#include "cli/cli.h"
+
+#include <gnu/libc-version.h>
+#include <stdio.h>
+
+#include "util/version.h"
+
+static const char help[] =
+	"lockkeeper keeps the containers of a device at the state its owner asked for, and never stops a\n"
+	"service whose application holds an update lock.\n"
+	"\n"
+	"  lockkeeper run    [options]           the supervisor: converges the engine to a target\n"
+	"  lockkeeper check  FILE                validate a target document; every error with its path\n"
+	"  lockkeeper status [--json] [--watch]  services, releases, what is going on, what is waited for\n"
+	"  lockkeeper locks  [--json] [--watch]  who holds which update lock, since when\n"
+	"  lockkeeper plan   [--json] [FILE]     what would be done now (or for FILE), and why\n"
+	"  lockkeeper update [--force] [--cancel] [--wait]\n"
+	"                                        look for a new target now\n"
+	"  lockkeeper health                     exit 0 if the supervisor is well (for a HEALTHCHECK)\n"
+	"  lockkeeper --version [--verbose]\n"
+	"  lockkeeper --help                     and for each: lockkeeper COMMAND --help\n"
+	"\n"
+	"Quick start, on a machine with a Docker engine:\n"
+	"  lockkeeper check target.json\n"
+	"  lockkeeper run --target target.json &\n"
+	"  lockkeeper status\n"
+	"\n"
+	"Exit code: 0 done, 1 it did not work, 2 bad usage, 3 no supervisor found, 75 an update lock is in\n"
+	"the way.\n";
+
+void cli_print_help(void)
+{
+	fputs(help, stdout);
+}
+
+void cli_print_version(bool verbose)
+{
+	printf("lockkeeper " LOCKKEEPER_VERSION " (reports " LOCKKEEPER_API_VERSION ")\n");
+	if (!verbose)
+		return;
+	printf("compiler: %s\n", __VERSION__);
+	printf("libc: glibc %s\n", gnu_get_libc_version());
+}

@@ -1,0 +1,106 @@
+/* `lockkeeper locks`: who holds which update lock, since when, and who waits because of it. */
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/show.h"
+#include "cli/text.h"
+#include "util/mem.h"
+#include "util/str.h"
+
+static const char help[] =
+	"lockkeeper locks [--json] [--watch]\n"
+	"\n"
+	"Shows every update lock on this device: whose it is, since when, its path on the host, and which\n"
+	"updates wait because of it. While an application holds one, no service of its app is stopped; the\n"
+	"update goes on the moment the file is gone. 'lockkeeper update --force' overrides it.\n"
+	"\n"
+	"  --json         print the API's body (GET /v2/locks)\n"
+	"  --watch        go on, and show every change; with --json one document a line\n"
+	"\n" CLIENT_HELP "\n"
+	"Exit code: 0 shown, 1 refused, 2 bad usage, 3 no supervisor found.\n"
+	"\n"
+	"Examples:\n"
+	"  lockkeeper locks\n"
+	"  lockkeeper locks --json | jq '.locks[] | select(.owner == \"application\")'\n";
+
+static void add_lock(struct table *t, const struct json *l)
+{
+	bool ours = str_eq(json_str(json_get(l, "owner")), "supervisor");
+	char app[24] = "-", span[TEXT_SPAN_SIZE];
+	const char *since = json_str(json_get(l, "since"));
+	int64_t id;
+
+	if (json_i64(json_get(l, "appId"), &id))
+		snprintf(app, sizeof(app), "%" PRId64, id);
+	table_add(t, TEXT_PLAIN, app);
+	table_add(t, TEXT_BOLD, json_str(json_get(l, "serviceName")));
+	table_add(t, ours ? TEXT_DIM : TEXT_BUSY, json_str(json_get(l, "owner")));
+	table_add(t, TEXT_PLAIN, json_str(json_get(l, "kind")));
+	table_add(t, TEXT_PLAIN, since);
+	table_add(t, TEXT_PLAIN, text_ago(since, span));
+	table_add(t, TEXT_DIM, json_str(json_get(l, "path")));
+}
+
+static void show_waiting(FILE *to, const struct json *w)
+{
+	const struct json *names = json_get(w, "serviceNames");
+	AUTO_FREE char *action = text_clean(json_str(json_get(w, "action")));
+	char span[TEXT_SPAN_SIZE];
+	int64_t id = 0;
+
+	json_i64(json_get(w, "appId"), &id);
+	fprintf(to, "  %s of app %" PRId64 ", for %s: locked by", action, id,
+		text_ago(json_str(json_get(w, "since")), span));
+	for (size_t i = 0; i < json_size(names); i++) {
+		AUTO_FREE char *name = text_clean(json_str(json_at(names, i)));
+
+		fprintf(to, "%s %s", i ? "," : "", name);
+	}
+	fputc('\n', to);
+}
+
+static void render(FILE *to, bool colours, const struct json *const *documents)
+{
+	static const char *const heads[] = {"APP", "SERVICE", "OWNER", "KIND", "SINCE", "AGE", "PATH"};
+	const struct json *locks = json_get(documents[0], "locks"), *waiting = json_get(documents[0], "waiting");
+	struct table t;
+
+	if (json_size(locks) == 0) {
+		fprintf(to, "no update locks\n");
+	} else {
+		table_init(&t, ARRAY_LEN(heads));
+		for (size_t i = 0; i < ARRAY_LEN(heads); i++)
+			table_add(&t, TEXT_DIM, heads[i]);
+		for (size_t i = 0; i < json_size(locks); i++)
+			add_lock(&t, json_at(locks, i));
+		table_print(&t, to, "", colours);
+		table_deinit(&t);
+	}
+	if (json_size(waiting) > 0)
+		fprintf(to, "\n%swaiting%s\n", text_on(colours, TEXT_BOLD), text_off(colours, TEXT_BOLD));
+	for (size_t i = 0; i < json_size(waiting); i++)
+		show_waiting(to, json_at(waiting, i));
+}
+
+int cli_locks(int argc, char **argv)
+{
+	static const struct show show = {.paths = {"/v2/locks"}, .n_paths = 1, .render = render};
+	struct client_options o = {.command = "locks"};
+	bool json = false, watch = false;
+	const struct args_flag flags[] = {
+		{"--json", NULL, &json, NULL}, {"--watch", NULL, &watch, NULL}, CLIENT_FLAGS(&o), {0}};
+	const struct args_spec spec = {"locks", help, flags, 0};
+	struct client *c;
+	int rc = args_parse(&spec, argc, argv, NULL, NULL);
+
+	if (rc != 0)
+		return rc < 0 ? CLI_OK : rc;
+	rc = client_open(&o, &c);
+	if (rc == 0)
+		rc = show_run(c, &show, json, watch);
+	client_close(c);
+	return rc;
+}
