@@ -126,6 +126,7 @@ static void on_source_unchanged(void *ctx)
 {
 	struct supervisor *s = ctx;
 
+	reconcile_target_unchanged(s->reconcile);
 	reconcile_look_done(s->reconcile);
 }
 
@@ -322,7 +323,12 @@ static int open_parts(struct supervisor *s, struct err *err)
 		return rc;
 	read_facts(s);
 	if (store_open(s->loop, s->o->state, &s->store, err) < 0 || check_identity(s, err) < 0 ||
-	    keys_open(s->store, &s->keys, err) < 0 || open_locks(s, err) < 0)
+	    keys_open(s->store, &s->keys, err) < 0)
+		return CLI_FAILED;
+	if (err->code) /* it was set aside; new keys are made, and the services that had old ones are made anew */
+		log_error("store_corrupt", kv_str("name", "keys"), kv_str("err", err->msg));
+	*err = (struct err){0};
+	if (open_locks(s, err) < 0)
 		return CLI_FAILED;
 	s->engine = engine_new(s->loop, s->o->engine);
 	s->reconcile = reconcile_new(&(struct reconcile_options){

@@ -154,15 +154,10 @@ static uint64_t number(const struct json *plan, const char *member)
 	return n > 0 ? (uint64_t)n : 0;
 }
 
-static int say_settled(const struct json *plan)
+static int say_unusable(const char *problem)
 {
-	const char *problem = json_str(json_get(plan, "targetProblem"));
 	AUTO_FREE char *clean = text_clean(problem);
 
-	if (!problem) {
-		printf("applied\n");
-		return CLI_OK;
-	}
 	fprintf(stderr, "lockkeeper update: the target cannot be used: %s\n", clean);
 	fprintf(stderr,
 		"What runs stays as it is. If it is the document, 'lockkeeper check FILE' names every error.\n");
@@ -172,14 +167,19 @@ static int say_settled(const struct json *plan)
 /* -1: not over yet; else the exit code. */
 static int judge(struct waiting *w, const struct json *plan)
 {
+	const char *problem = json_str(json_get(plan, "targetProblem"));
 	bool looking = is_wait(plan, "operation", false), blocked = !looking && is_wait(plan, "locked", true);
 	bool still_blocked = blocked && w->blocked; /* seen twice: the look that just ended has had its say */
 
 	w->blocked = blocked;
 	if (number(plan, "seq") < w->seq) /* it was started anew, and counts anew */
 		w->seq = number(plan, "seq");
-	if (number(plan, "settledSeq") >= w->seq)
-		return say_settled(plan);
+	if (problem && !looking)
+		return say_unusable(problem); /* the look brought nothing to wait for */
+	if (number(plan, "settledSeq") >= w->seq) {
+		printf("applied\n");
+		return CLI_OK;
+	}
 	return still_blocked ? explain_locks(w->c) : -1;
 }
 

@@ -29,7 +29,8 @@
 struct source_url {
 	struct target_source *source;
 	struct http_client *client;
-	struct loop_timer timer;
+	struct loop_timer timer;     /* the next poll by plan */
+	struct loop_deferred look;   /* ... at once */
 	bool in_flight, conditional; /* conditional: this GET carried If-None-Match */
 	char *etag;                  /* of the accepted document */
 	char *origin;                /* scheme, host and port: what sentences name; a URL may carry secrets */
@@ -251,9 +252,12 @@ static void poll_now(struct source_url *u)
 	explicit_bzero(token, sizeof(token));
 }
 
-static void on_timer(void *ctx)
+static void on_poll(void *ctx)
 {
-	poll_now(ctx);
+	struct source_url *u = ctx;
+
+	loop_timer_stop(&u->timer);
+	poll_now(u);
 }
 
 struct source_url *source_url_new(struct target_source *s)
@@ -264,15 +268,16 @@ struct source_url *source_url_new(struct target_source *s)
 
 	u->source = s;
 	u->origin = mem_printf("%.*s%.*s", (int)scheme_len(s->o.location), s->o.location, (int)len, host);
-	loop_timer_init(s->loop, &u->timer, on_timer, u);
-	loop_timer_start(&u->timer, 0);
+	loop_timer_init(s->loop, &u->timer, on_poll, u);
+	loop_deferred_init(s->loop, &u->look, on_poll, u);
+	loop_deferred_schedule(&u->look);
 	return u;
 }
 
 void source_url_poll(struct source_url *u)
 {
 	if (!u->in_flight) /* else its answer serves this look too */
-		loop_timer_start(&u->timer, 0);
+		loop_deferred_schedule(&u->look);
 }
 
 static void on_part_closed(void *ctx)
@@ -294,6 +299,7 @@ void source_url_stop(struct source_url *u, loop_fn *stopped, void *ctx)
 	u->stopped = stopped;
 	u->stopped_ctx = ctx;
 	u->closing = u->client ? 2 : 1;
+	loop_deferred_cancel(&u->look);
 	loop_timer_deinit(&u->timer, on_part_closed, u);
 	if (u->client)
 		http_client_stop(u->client, on_part_closed, u);

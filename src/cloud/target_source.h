@@ -17,13 +17,14 @@ struct target_source_options {
 	int64_t poll_interval_ms; /* URL: plus up to jitter_max_ms */
 	int64_t jitter_max_ms;    /* 60000; tests: 0 */
 	size_t max_bytes;         /* TARGET_MAX_BYTES */
-	/* A whole document was read (borrowed until it returns). Return true when it was accepted: only then its ETag
-	 * is kept for If-None-Match. */
+	/* A whole document was read that is not the accepted one (borrowed until it returns). Return true when it was
+	 * accepted: only then its ETag is kept for If-None-Match. */
 	bool (*document)(void *ctx, const char *text, size_t len);
-	/* It cannot be read now (gone, refused, unreachable, too large): the sentence for people. Called when the
-	 * sentence changes or at each failed poll. */
+	/* It cannot be read now (gone, refused, unreachable, too large): the sentence for people, which names the file
+	 * or the server. Called when the sentence changes or at each failed poll. */
 	void (*failed)(void *ctx, const struct err *err);
-	/* A poll that was asked for with target_source_poll() ended without a new document (304, unchanged). */
+	/* What can be read is the accepted document, unchanged (304, same bytes): after a poll that was asked for with
+	 * target_source_poll(), and after a failure or a refused document, which are over with this. */
 	void (*unchanged)(void *ctx);
 	void *ctx;
 };

@@ -1,8 +1,10 @@
 /*
  * The Docker Engine API, typed. Every call: starting cannot fail, `done` runs once from the loop, never before the
  * start function returned; results are borrowed until `done` returns. Errors: -ENOENT 404, -EEXIST/-EBUSY 409
- * (conflict; -EEXIST when a name is taken), -ECONNREFUSED/-ENOENT-on-connect etc. become -EHOSTDOWN ("the engine is
- * away: …"), -ECANCELED, -EPROTO; the engine's own sentence is kept. Spec engine.md 8, 3.4, 3.7.
+ * (conflict; -EEXIST when a name is taken; -EBUSY too for a network with active endpoints), -EINVAL 400, -EACCES 401,
+ * -EPERM 403, -ENOSPC the engine's disk is full, -EIO 5xx, -ECONNREFUSED/-ENOENT-on-connect etc. become -EHOSTDOWN
+ * ("the engine is away: …"), -ETIMEDOUT, -EMSGSIZE, -ECANCELED, -EPROTO; the engine's own sentence is kept. Spec
+ * engine.md 8, 3.4, 3.7.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -46,21 +48,23 @@ struct http_call *engine_container_rename(struct engine *e, const char *id, cons
 typedef void engine_container_fn(void *ctx, const struct err *err,
 				 struct container *c); /* c: members may be moved out (zero what you take) */
 struct http_call *engine_container_inspect(struct engine *e, const char *id, engine_container_fn *done, void *ctx);
-/* All supervised containers (label io.balena.supervised or io.resin.supervised, any state), inspected; one that
- * vanished in between or cannot be read is skipped (log_debug). */
+/* All supervised containers (label io.balena.supervised or io.resin.supervised, any state), inspected, in no order; one
+ * that vanished in between, cannot be read or is not of our form is skipped (log_debug): no `service` is NULL here. */
 typedef void engine_containers_fn(void *ctx, const struct err *err, struct container *v,
 				  size_t n); /* array borrowed, members may be moved out */
 void engine_containers_list(struct engine *e, engine_containers_fn *done, void *ctx);
 
 struct http_call *engine_network_create(struct engine *e, const struct buf *body, engine_done_fn *done, void *ctx);
-struct http_call *engine_network_remove(struct engine *e, const char *id_or_name, engine_done_fn *done, void *ctx);
+struct http_call *engine_network_remove(struct engine *e, const char *id_or_name, engine_done_fn *done,
+					void *ctx); /* 404 is success */
 struct http_call *engine_network_connect(struct engine *e, const char *network, const struct buf *body,
 					 engine_done_fn *done, void *ctx);
 typedef void engine_networks_fn(void *ctx, const struct err *err, struct network *v, size_t n);
 /* Supervised networks and supervisor0, with full IPAM. */
 void engine_networks_list(struct engine *e, engine_networks_fn *done, void *ctx);
 struct http_call *engine_volume_create(struct engine *e, const struct buf *body, engine_done_fn *done, void *ctx);
-struct http_call *engine_volume_remove(struct engine *e, const char *name, engine_done_fn *done, void *ctx);
+struct http_call *engine_volume_remove(struct engine *e, const char *name, engine_done_fn *done,
+				       void *ctx); /* 404 is success */
 typedef void engine_volumes_fn(void *ctx, const struct err *err, struct volume *v, size_t n);
 void engine_volumes_list(struct engine *e, engine_volumes_fn *done, void *ctx);
 
@@ -72,13 +76,14 @@ struct http_call *engine_image_inspect(struct engine *e, const char *ref, engine
 struct http_call *engine_image_remove(struct engine *e, const char *ref, engine_done_fn *done,
 				      void *ctx); /* 404 is success */
 /* Pull a normalised reference. A failure arrives inside a 200 stream and becomes `err` with the engine's sentence
- * (-EIO; -ENOENT manifest or repository not found; -EACCES denied). `auth`: X-Registry-Auth or NULL. A pull may be
- * silent for long: idle timeout 15 min. Progress: 0-100, never falling; from the loop. */
+ * (-EIO; -ENOENT manifest or repository not found; -EACCES denied; -ENOSPC). `auth`: X-Registry-Auth or NULL. A pull
+ * may be silent for long: idle timeout 15 min. Progress: 0-100, never falling; from the loop. */
 typedef void engine_progress_fn(void *ctx, int percent);
 struct http_call *engine_image_pull(struct engine *e, const char *ref, const char *auth, engine_progress_fn *progress,
 				    engine_done_fn *done, void *ctx);
 
-/* GET /events?since&until with type container, event kill: for leftovers of an earlier run. */
+/* GET /events?since&until with type container, event kill: for leftovers of an earlier run. Oldest first, the
+ * latest 1024 (the engine itself remembers 256 events). */
 struct engine_kill {
 	const char *id;
 	int64_t at_ms; /* Unix */
@@ -87,9 +92,9 @@ typedef void engine_kills_fn(void *ctx, const struct err *err, const struct engi
 void engine_kills_since(struct engine *e, int64_t since_unix_ms, engine_kills_fn *done, void *ctx);
 
 /*
- * The event stream. Hints only. Lost -> `lost` once with the reason, reconnect with backoff from 100 ms (cap 5 s) for
- * ever; each time it is up again (also the first): negotiate, then open the stream, then `up`: the owner then lists
- * everything (the stream is open before, so nothing is missed).
+ * The event stream. Hints only. Lost, or not there at start -> `lost` once with the reason, reconnect with backoff from
+ * 100 ms (cap 5 s) for ever; each time it is up again (also the first): negotiate, then open the stream, then `up`: the
+ * owner then lists everything (the stream is open before, so nothing is missed).
  */
 enum engine_event_type { ENGINE_CONTAINER, ENGINE_IMAGE, ENGINE_NETWORK, ENGINE_VOLUME };
 struct engine_event {

@@ -1,65 +1,67 @@
 /*
  * Parsing the CA bundle takes OpenSSL some 30 ms: too long for the loop. curl parses it in the first TLS handshake and
  * keeps the result in the multi handle, so the first handshake is made here, on libuv's pool, before the loop uses the
- * handle: with nobody, over a socket pair whose far end has nothing to say. No packet leaves the machine.
+ * handle: with ourselves, over an abstract Unix socket whose far end has nothing to say. It fails, and may.
  */
+#include <stdio.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <sys/un.h>
 
 #include "net/http_client_internal.h"
+#include "util/mem.h"
 
 #define PATIENCE_MS 5000L
 
-static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+/* A listener under a name that the kernel picks. Returns its descriptor, or -1. */
+static int listen_somewhere(char name[sizeof(((struct sockaddr_un *)0)->sun_path)])
 {
-	int *fd = ctx, given = *fd;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	(void)purpose, (void)address;
-	*fd = -1; /* curl's now, it closes it; a second one there is not */
-	return given < 0 ? CURL_SOCKET_BAD : given;
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a.sun_family)) == 0 && listen(fd, 1) == 0 &&
+	    getsockname(fd, (struct sockaddr *)&a, &len) == 0 && len > sizeof(a.sun_family) + 1) {
+		snprintf(name, sizeof(a.sun_path), "%.*s", (int)(len - sizeof(a.sun_family) - 1), a.sun_path + 1);
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
-static int on_socket_opened(void *ctx, curl_socket_t fd, curlsocktype purpose)
+static void shake_hands(CURLM *multi, CURL *easy, int listener)
 {
-	(void)ctx, (void)fd, (void)purpose;
-	return CURL_SOCKOPT_ALREADY_CONNECTED;
-}
-
-static void shake_hands(CURLM *multi, CURL *easy, const char *ca_file, int *fd)
-{
+	AUTO_CLOSE int far = -1;
 	int running = 0;
 
-	curl_easy_setopt(easy, CURLOPT_URL, "https://127.0.0.1/");
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fd);
-	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_opened);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, PATIENCE_MS);
-	curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file); /* exactly as the calls will ask for it */
-	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	if (curl_multi_add_handle(multi, easy) != CURLM_OK)
 		return;
 	do {
 		if (curl_multi_perform(multi, &running) != CURLM_OK)
 			break;
+		if (far < 0 && (far = accept(listener, NULL, NULL)) >= 0)
+			shutdown(far, SHUT_WR); /* the end, where the server's hello should come */
 		if (running)
-			curl_multi_poll(multi, NULL, 0, 100, NULL);
+			curl_multi_poll(multi, NULL, 0, 10, NULL);
 	} while (running);
 	curl_multi_remove_handle(multi, easy);
 }
 
 void client_warm_up(CURLM *multi, const char *ca_file)
 {
-	CURL *easy = curl_easy_init();
-	int pair[2];
+	char name[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	AUTO_CLOSE int listener = listen_somewhere(name);
+	CURL *easy = listener < 0 ? NULL : curl_easy_init();
 
-	if (easy && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0) {
-		shutdown(pair[1], SHUT_WR);
-		shake_hands(multi, easy, ca_file, &pair[0]);
-		if (pair[0] >= 0)
-			close(pair[0]);
-		close(pair[1]);
-	}
+	if (!easy)
+		return; /* the first call will take its time */
+	curl_easy_setopt(easy, CURLOPT_URL, "https://127.0.0.1/");
+	curl_easy_setopt(easy, CURLOPT_ABSTRACT_UNIX_SOCKET, name);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, PATIENCE_MS);
+	curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file); /* exactly as the calls will ask for it */
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	shake_hands(multi, easy, listener);
 	curl_easy_cleanup(easy);
 }

@@ -51,6 +51,8 @@ int reconcile_offer_target(struct reconcile *r, const char *text, size_t len, st
 /* The source cannot be read: logged as target_rejected/target_unreachable when the sentence changes; shown by status.
  */
 void reconcile_target_failed(struct reconcile *r, const struct err *err);
+/* The source gives the accepted document again: what was wrong with it is over. */
+void reconcile_target_unchanged(struct reconcile *r);
 /*
  * POST /v1/update: a look at the source begins (the caller starts it) and ends with reconcile_look_done(), after
  * document/failed/unchanged was passed on. force: locks are overridden for every app, in the apply that is running now

@@ -153,6 +153,16 @@ void reconcile_target_failed(struct reconcile *r, const struct err *err)
 	reconcile_mark_changed(r);
 }
 
+void reconcile_target_unchanged(struct reconcile *r)
+{
+	if (!r->target_problem)
+		return;
+	set_problem(&r->target_problem, NULL);
+	log_info("target_unchanged", kv_i64("seq", (int64_t)r->ledger.seq));
+	reconcile_mark_changed(r);
+	reconcile_poke(r);
+}
+
 uint64_t reconcile_update(struct reconcile *r, bool force, bool cancel)
 {
 	r->ledger.seq++;

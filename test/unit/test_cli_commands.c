@@ -597,12 +597,14 @@ static void a_lock_that_goes_away_meanwhile_does_not_end_the_wait(void **state)
 	assert_int_equal(ask(a, cli_update, "update", "--wait"), CLI_OK);
 }
 
-static void a_refused_document_is_no_success(void **state)
+static void a_refused_document_is_no_success_and_nothing_to_wait_for(void **state)
 {
 	static const struct reply script[] = {
 		{UPDATE, 204, NULL},
 		{"GET /v2/plan", 200,
-		 "{\"seq\":7,\"settledSeq\":7,\"steps\":[],\"waits\":[],\"targetProblem\":\"apps: expected an "
+		 "{\"seq\":7,\"settledSeq\":6,\"steps\":[],\"waits\":[" LOOKING "],\"targetProblem\":\"an old one\"}"},
+		{"GET /v2/plan", 200,
+		 "{\"seq\":7,\"settledSeq\":6,\"steps\":[],\"waits\":[],\"targetProblem\":\"apps: expected an "
 		 "object\"}"},
 	};
 	struct api *a = *state;
@@ -650,7 +652,7 @@ int main(void)
 		TEST(waiting_ends_when_the_number_is_settled),
 		TEST(waiting_ends_with_75_when_a_lock_is_in_the_way),
 		TEST(a_lock_that_goes_away_meanwhile_does_not_end_the_wait),
-		TEST(a_refused_document_is_no_success),
+		TEST(a_refused_document_is_no_success_and_nothing_to_wait_for),
 		TEST(a_supervisor_that_counts_anew_is_waited_for_by_its_own_count),
 	};
 

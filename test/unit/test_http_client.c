@@ -730,8 +730,11 @@ static void only_a_known_certificate_with_the_right_name_is_trusted(void **state
 	tls_stop(&wrong);
 }
 
-/* The server closes after each answer, so each call shakes hands anew. */
-static void the_ca_bundle_is_read_once(void **state)
+/*
+ * Read and kept before any real handshake, which is what keeps its 30 ms off the loop. The server closes after each
+ * answer, so each call shakes hands anew.
+ */
+static void the_ca_bundle_is_read_once_and_before_the_first_handshake(void **state)
 {
 	struct check_fixture *f = *state;
 	struct tls t;
@@ -739,8 +742,9 @@ static void the_ca_bundle_is_read_once(void **state)
 	check_write_file(f->dir_fd, "hello", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
 	tls_start(&t, f, "right", "IP:127.0.0.1");
 	use_ca(f, t.cert);
-	assert_string_equal(ask_tls(f, &t, "/hello").body, "hello");
+	assert_int_equal(asked(f, (struct http_request){.target = "https://127.0.0.1:1/"}).code, -ECONNREFUSED);
 	assert_int_equal(unlink(t.cert), 0);
+	assert_string_equal(ask_tls(f, &t, "/hello").body, "hello");
 	assert_string_equal(ask_tls(f, &t, "/hello").body, "hello");
 	use_ca(f, t.cert);
 	assert_int_equal(ask_tls(f, &t, "/hello").code, -EPROTO); /* the proof that the file was needed at all */
@@ -807,7 +811,7 @@ int main(void)
 		T(a_client_never_used_stops_as_well),
 		T(a_first_https_call_can_be_cancelled_or_stopped_while_tls_is_made_ready),
 		T(only_a_known_certificate_with_the_right_name_is_trusted),
-		T(the_ca_bundle_is_read_once),
+		T(the_ca_bundle_is_read_once_and_before_the_first_handshake),
 		T(no_redirect_leads_from_https_to_http),
 	};
 

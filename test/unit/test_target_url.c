@@ -344,7 +344,8 @@ static void a_look_joins_the_poll_in_flight(void **state)
 /* With an interval of 5 ms only Retry-After can keep the next poll away. */
 static void assert_keeps_away(struct web *w, int status, const char *retry_after)
 {
-	int64_t until;
+	struct loop_timer timer;
+	bool passed = false;
 
 	serve(w, status, NULL, NULL);
 	w->retry_after = retry_after;
@@ -352,9 +353,13 @@ static void assert_keeps_away(struct web *w, int status, const char *retry_after
 	RUN_UNTIL(w->f->loop, strstr(w->told, status == 429 ? "F:status 429\n" : "F:status 503\n"));
 	w->told[0] = '\0';
 	w->polls = 0;
-	until = loop_now_ms(w->f->loop) + 100;
-	RUN_UNTIL(w->f->loop, loop_now_ms(w->f->loop) >= until);
+	loop_timer_init(w->f->loop, &timer, on_flag, &passed);
+	loop_timer_start(&timer, 100);
+	RUN_UNTIL(w->f->loop, passed);
 	assert_int_equal(w->polls, 0);
+	passed = false;
+	loop_timer_deinit(&timer, on_flag, &passed);
+	RUN_UNTIL(w->f->loop, passed);
 }
 
 static void retry_after_is_honoured_in_seconds_and_as_a_date(void **state)
