@@ -43,7 +43,8 @@ static bool take_number(const char **s, int64_t *out)
 
 /*
  * "<service>_<imageId>_<releaseId>[_<commit>]", while being handed over with "old_" in front. The service is known from
- * a label, so that digits and underscores in names leave no doubt.
+ * a label, so that digits and underscores in names leave no doubt. Another name (somebody renamed it) tells no release; the
+ * planner then gives the right one back.
  */
 static bool parse_name(struct container *c, const char *service)
 {
@@ -70,11 +71,12 @@ static void identify(struct container *c, const struct strmap *labels)
 	const char *service_id = strmap_get(labels, "io.balena.service-id");
 
 	if (!strmap_get(labels, "io.balena.supervised") || !service || !*service || !app_id || !service_id ||
-	    !str_to_i64(app_id, 1, INT64_MAX, &c->app_id) || !str_to_i64(service_id, 0, INT64_MAX, &c->service_id) ||
-	    !parse_name(c, service)) {
-		c->app_id = c->service_id = c->image_id = c->release_id = 0;
+	    !str_to_i64(app_id, 1, INT64_MAX, &c->app_id) || !str_to_i64(service_id, 0, INT64_MAX, &c->service_id)) {
+		c->app_id = c->service_id = 0;
 		return;
 	}
+	if (!parse_name(c, service))
+		c->image_id = c->release_id = 0;
 	c->service = mem_strdup(service);
 	c->app_uuid = mem_strdup(strmap_get(labels, "io.balena.app-uuid"));
 }

@@ -21,6 +21,7 @@ struct image {                     /* a local image */
 	struct strv tags, digests; /* repo:tag, repo@digest */
 	bool has_config;           /* the rest is filled (inspected) */
 	bool inspecting; /* the owner of the list is asking for the rest */
+	bool unreadable; /* the engine cannot tell the rest: counts as not there, so that a pull mends it */
 	struct strv command, entrypoint;
 	struct strmap env, labels;
 	struct strv volumes; /* container paths */

@@ -246,12 +246,13 @@ static void pump(struct pipe_conn *conn)
 {
 	struct pipe_upload *up = conn->up;
 	struct pipe_call *c = conn->call;
-	long n = c->source(c->stream_ctx, up->data + 10, PIPE_CHUNK_BYTES);
 	char size[16];
 	uv_buf_t b;
 	int len, rc;
+	long n;
 
-	if (!conn->call)
+	n = c->source(c->stream_ctx, up->data + 10, PIPE_CHUNK_BYTES);
+	if (conn->call != c)
 		return; /* it cancelled its own call */
 	if (n < 0) {
 		pipe_call_fail(c, (int)n, "request body: %s", strerror((int)-n));

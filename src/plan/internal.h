@@ -1,11 +1,16 @@
 /*
  * The inside of the planner, shared by its files only. One plan is made in passes over flat arrays, each file one
- * topic: plan.c       the order of the passes, names of kinds gather.c     apps and their services: what is wanted
- * beside what is there images.c     which images are here, pulls, removal of old ones resources.c  networks and volumes
- * that are to be made, made anew or removed services.c   what has to happen to each service, and why locks.c      may
- * an app be stopped now; taking and giving back its locks units.c      order among services, what can start now, at
- * most so many at a time slots.c      units side by side; the steps and waits of services out.c        adding to the
- * plan index.c      look-up by text
+ * topic:
+ *   plan.c       the order of the passes, names of kinds
+ *   gather.c     apps and their services: what is wanted beside what is there
+ *   images.c     which images are here, pulls, removal of old ones
+ *   resources.c  networks and volumes to be made, made anew or removed
+ *   services.c   what has to happen to each service, and why
+ *   locks.c      may an app be stopped now; taking and giving back its locks
+ *   units.c      order among services, what can start now
+ *   slots.c      units side by side; the steps and waits of services
+ *   out.c        adding to the plan
+ *   index.c      look-up by text
  */
 #ifndef PLAN_INTERNAL_H
 #define PLAN_INTERNAL_H

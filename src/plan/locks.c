@@ -73,18 +73,32 @@ static void emit_wait(struct plan_ctx *c, struct plan_app *a, size_t *next_view)
 	const struct lock_views *l = c->in->locks;
 	struct plan_wait *w = plan_add_wait(c, WAIT_LOCKED, a->id, "locked %lld", (long long)a->id);
 	AUTO_FREE char *names = NULL;
+	const char *path = NULL;
 
 	w->action = a->want ? "update" : "remove";
 	for (; l && *next_view < l->n && l->v[*next_view].app_id <= a->id; ++*next_view) {
 		const struct lock_view *v = &l->v[*next_view];
 
+		if (v->app_id == a->id && !v->ours && !path)
+			path = v->path;
 		if (v->app_id == a->id && !v->ours && v->service &&
 		    !(w->services.n && str_eq(w->services.v[w->services.n - 1], v->service)))
 			strv_add(&w->services, v->service);
 	}
 	names = strv_join(&w->services, ", ");
-	w->detail = mem_printf("an application holds the update lock of %s; it goes on when that is released",
-			       *names ? names : "a service");
+	w->detail = mem_printf("an application holds the update lock of %s%s%s; the %s goes on when it is released",
+			       *names ? names : "a service", path ? ": " : "", path ? path : "", w->action);
+}
+
+/* What the locks are taken for, so that a plan says why before the first stop: "main: image". */
+static void add_changes(struct plan_step *step, const struct plan_service *s)
+{
+	for (size_t i = 0; plan_service_will_stop(s) && i < s->changes.n; i++) {
+		const struct field_change *f = &s->changes.v[i];
+		AUTO_FREE char *field = mem_printf("%s: %s", s->name, f->field);
+
+		field_changes_add(&step->changes, field, f->current, f->target);
+	}
 }
 
 static void emit_take(struct plan_ctx *c, struct plan_app *a)
@@ -97,6 +111,8 @@ static void emit_take(struct plan_ctx *c, struct plan_app *a)
 	for (size_t i = 0; i < a->n_services; i++)
 		strv_add(&s->locks, a->services[i].name);
 	strv_copy(&s->replaces, &a->replaces);
+	for (size_t i = 0; i < a->n_services; i++)
+		add_changes(s, &a->services[i]);
 	if (a->replaces.n)
 		s->reason = mem_printf("%sto stop %s", lost, names);
 	else

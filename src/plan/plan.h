@@ -86,6 +86,12 @@ struct plan_input {
 	size_t n_failures;
 	const struct plan_removed *removed;
 	size_t n_removed;
+	/*
+	 * Services whose container was made anew for this target and still reads back different (an engine that discards a
+	 * setting): taken as they are, with a note that names the fields, instead of being replaced for ever (spec 9.1 b).
+	 */
+	const struct plan_removed *accepted;
+	size_t n_accepted;
 	const int64_t *owned_apps; /* ever in a target of this state directory */
 	size_t n_owned_apps;
 	const int64_t *forced_apps; /* force is on for these (request or override variable) */

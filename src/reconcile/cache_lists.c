@@ -45,6 +45,11 @@ static void list_ended(struct reconcile *r, enum list_kind kind, const struct er
 		l->stamp = ++r->cache.stamp;
 		reconcile_hold(r);
 		l->begin(r);
+	} else { /* stopping: nothing is asked any more, and nobody waits for ever */
+		struct waiter *later = l->later;
+
+		l->later = NULL;
+		cache_wait_run(later);
 	}
 	cache_bury(&r->cache);
 	cache_wait_run(waiters);

@@ -44,6 +44,7 @@ struct ledger {
 	size_t n_commits, commits_capacity;
 	uint64_t generation, seq;
 	char *boot_id;    /* of the run that wrote it */
+	char *uuid;       /* of the device: as in device.json, in case that is lost */
 	bool dirty;       /* differs from what was handed to the store */
 	uint64_t edition; /* grows with each change of `removed` */
 	uint64_t durable; /* the edition that is on disk */

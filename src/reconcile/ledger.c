@@ -96,6 +96,7 @@ static void read_rows(struct ledger *l, const struct json *doc)
 	l->generation = (uint64_t)member_i64(doc, "generation");
 	l->seq = (uint64_t)member_i64(doc, "seq");
 	l->boot_id = mem_strdup(json_str(json_get(doc, "boot")));
+	l->uuid = mem_strdup(json_str(json_get(doc, "uuid")));
 }
 
 static struct json *load(struct reconcile *r, const char *name)
@@ -157,6 +158,7 @@ static void print_ledger(const struct ledger *l, struct buf *to)
 	json_kv_i64(w, "generation", (int64_t)l->generation);
 	json_kv_i64(w, "seq", (int64_t)l->seq);
 	json_kv_str(w, "boot", l->boot_id);
+	json_kv_str(w, "uuid", l->uuid);
 	json_key(w, "apps");
 	json_open_array(w);
 	for (size_t i = 0; i < l->n_apps; i++)
@@ -381,6 +383,7 @@ void ledger_deinit(struct ledger *l)
 		free(l->commits[i].commit);
 	strv_deinit(&l->images);
 	free(l->boot_id);
+	free(l->uuid);
 	free(l->apps);
 	free(l->removed);
 	free(l->forces);

@@ -413,6 +413,8 @@ void steps_start(struct reconcile *r, struct plan_step *step)
 		run_locks(r, step);
 		return;
 	}
+	if (step->kind == STEP_PULL && r->cache.lists[LIST_IMAGES].in_flight)
+		return; /* the end of the list comes back here */
 	if (history_brakes(r, step)) {
 		reconcile_poke(r);
 		return;

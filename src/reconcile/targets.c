@@ -24,6 +24,31 @@ static void set_problem(char **problem, const char *text)
 	*problem = mem_strdup(text);
 }
 
+static void save_device(struct reconcile *r)
+{
+	struct json_writer *w;
+	struct buf text;
+
+	buf_init(&text, 4096);
+	w = json_writer_new(&text);
+	json_open_object(w);
+	json_kv_i64(w, "schema", 1);
+	json_kv_str(w, "uuid", r->o.facts->uuid);
+	json_close_object(w);
+	json_writer_free(w);
+	store_save(r->o.store, "device", buf_str(&text), text.len, NULL, NULL);
+	buf_deinit(&text);
+}
+
+/* device.json is lost, but the ledger knows: a device that changed its uuid would replace every container. */
+static void restore_uuid(struct reconcile *r)
+{
+	if (r->o.facts->uuid || !r->ledger.uuid)
+		return;
+	r->o.facts->uuid = mem_strdup(r->ledger.uuid);
+	save_device(r);
+}
+
 static int parse(struct reconcile *r, const char *text, size_t len, struct target **out, struct target_errors *errors)
 {
 	const struct target_options o = {.standalone = true, .device_uuid = r->o.facts->uuid};
@@ -36,6 +61,7 @@ void targets_load(struct reconcile *r)
 {
 	struct target_errors errors = {0};
 
+	restore_uuid(r);
 	if (!r->target_text)
 		return;
 	if (parse(r, r->target_text, strlen(r->target_text), &r->target, &errors) < 0) {
@@ -75,26 +101,21 @@ static void forget_unarmed(struct reconcile *r)
 		}
 }
 
-/* The device's identity: the document's when there is none yet, else made up once; kept from then on. */
+/* The device's identity: the document's when there is none yet, else made up once; kept from then on, twice. */
 static void ensure_uuid(struct reconcile *r, const struct target *t)
 {
 	struct device_facts *f = r->o.facts;
 	char made[33];
-	struct buf text;
 
-	if (f->uuid)
-		return;
 	str_random_hex(made, 16);
-	f->uuid = mem_strdup(t->uuid ? t->uuid : made);
-	buf_init(&text, 4096);
-	struct json_writer *w = json_writer_new(&text);
-	json_open_object(w);
-	json_kv_i64(w, "schema", 1);
-	json_kv_str(w, "uuid", f->uuid);
-	json_close_object(w);
-	json_writer_free(w);
-	store_save(r->o.store, "device", buf_str(&text), text.len, NULL, NULL);
-	buf_deinit(&text);
+	if (!f->uuid)
+		f->uuid = mem_strdup(t->uuid ? t->uuid : made);
+	if (str_eq(r->ledger.uuid, f->uuid))
+		return;
+	free(r->ledger.uuid);
+	r->ledger.uuid = mem_strdup(f->uuid);
+	r->ledger.dirty = true;
+	save_device(r);
 }
 
 static void adopt(struct reconcile *r, struct target *t, const char *text, size_t len)
@@ -117,6 +138,8 @@ static void adopt(struct reconcile *r, struct target *t, const char *text, size_
 	ledger_note_target(r);
 	ledger_save_target(r);
 	r->cache.images_checked = false;
+	if (r->cache.current.known) /* somebody may have loaded its images a moment ago: look before pulling */
+		cache_refresh(r, LIST_IMAGES, NULL, NULL);
 	log_info("target_accepted", kv_i64("seq", (int64_t)r->ledger.seq), kv_i64("apps", (int64_t)t->n_apps),
 		 kv_i64("services", (int64_t)count_services(t)));
 }

@@ -7,7 +7,7 @@
 
 struct err {
 	int code; /* negative errno; 0 while unused */
-	char msg[240];
+	char msg[480]; /* an engine's sentence about a port has 300 */
 };
 
 /* Fill `err` with `code` (negative errno) and a sentence. Returns `code`, so that a failing function can return it. */

@@ -182,7 +182,7 @@ static inline void peer_stop(struct http_peer *p)
 /* What a call came to. */
 struct outcome {
 	int n_done, code, status, n_heads, n_data;
-	char msg[240], body[8192], type[64];
+	char msg[480], body[8192], type[64];
 	size_t body_len;
 	bool has_response;
 	struct buf *streamed;

@@ -9,7 +9,7 @@
 
 struct result {
 	int count, code, status;
-	char msg[240];
+	char msg[480];
 	char *output;
 	size_t output_len;
 };

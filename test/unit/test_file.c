@@ -10,7 +10,7 @@
 
 struct result {
 	int count, code;
-	char msg[240];
+	char msg[480];
 };
 
 static void on_replaced(void *ctx, const struct err *err)
