@@ -105,12 +105,19 @@ static void on_state_changed(void *ctx)
 	api_state_changed(s->api);
 }
 
+/* One result ends every look asked for before the question it answers. */
+static void look_done(struct supervisor *s)
+{
+	if (!target_source_pending(s->source))
+		reconcile_look_done(s->reconcile);
+}
+
 static bool on_document(void *ctx, const char *text, size_t len)
 {
 	struct supervisor *s = ctx;
 	bool good = reconcile_offer_target(s->reconcile, text, len, NULL) == 0;
 
-	reconcile_look_done(s->reconcile);
+	look_done(s);
 	return good;
 }
 
@@ -119,7 +126,7 @@ static void on_source_failed(void *ctx, const struct err *err)
 	struct supervisor *s = ctx;
 
 	reconcile_target_failed(s->reconcile, err);
-	reconcile_look_done(s->reconcile);
+	look_done(s);
 }
 
 static void on_source_unchanged(void *ctx)
@@ -127,7 +134,7 @@ static void on_source_unchanged(void *ctx)
 	struct supervisor *s = ctx;
 
 	reconcile_target_unchanged(s->reconcile);
-	reconcile_look_done(s->reconcile);
+	look_done(s);
 }
 
 static uint64_t on_update(void *ctx, bool force, bool cancel)
@@ -368,7 +375,6 @@ static void stop_second(struct supervisor *s)
 {
 	s->second_phase = true;
 	s->parts = 1; /* this function itself, so that parts that end at once do not end it twice */
-	s->reconcile = NULL;
 	if (s->locks) {
 		s->parts++;
 		lock_set_free(STEAL(s->locks), on_part_stopped, s);
@@ -396,6 +402,14 @@ static void on_part_stopped(void *ctx)
 	loop_signals_free(STEAL(s->signals));
 }
 
+static void on_reconcile_stopped(void *ctx)
+{
+	struct supervisor *s = ctx;
+
+	s->reconcile = NULL; /* lock events may still come */
+	on_part_stopped(s);
+}
+
 static void stop(struct supervisor *s)
 {
 	if (s->stopping)
@@ -413,7 +427,7 @@ static void stop(struct supervisor *s)
 	}
 	if (s->reconcile) {
 		s->parts++;
-		reconcile_stop(s->reconcile, on_part_stopped, s);
+		reconcile_stop(s->reconcile, on_reconcile_stopped, s);
 	}
 	if (s->engine) {
 		s->parts++;

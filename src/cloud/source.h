@@ -45,6 +45,8 @@ void source_file_stop(struct source_file *f, loop_fn *stopped, void *ctx);
 int source_url_check(const char *url, struct err *err);
 struct source_url *source_url_new(struct target_source *s);
 void source_url_poll(struct source_url *u);
+/* A look was asked for that the answer being told now does not serve: another poll follows. */
+bool source_url_pending(const struct source_url *u);
 void source_url_stop(struct source_url *u, loop_fn *stopped, void *ctx);
 
 #endif

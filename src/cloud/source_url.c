@@ -32,6 +32,7 @@ struct source_url {
 	struct loop_timer timer;     /* the next poll by plan */
 	struct loop_deferred look;   /* ... at once */
 	bool in_flight, conditional; /* conditional: this GET carried If-None-Match */
+	bool again;                  /* asked for while one was under way: its answer may be older than the question */
 	char *etag;                  /* of the accepted document */
 	char *origin;                /* scheme, host and port: what sentences name; a URL may carry secrets */
 	unsigned failures;
@@ -140,16 +141,12 @@ static void take_document(struct source_url *u, const struct http_response *r)
 	u->etag = etag && *etag && strlen(etag) <= ETAG_MAX ? mem_strdup(etag) : NULL;
 }
 
-static void on_answer(void *ctx, const struct err *http_err, const struct http_response *r)
+static void take_answer(struct source_url *u, const struct err *http_err, const struct http_response *r)
 {
-	struct source_url *u = ctx;
 	struct target_source *s = u->source;
 	struct err err = {0};
 	int64_t wait_ms = 0;
 
-	u->in_flight = false;
-	if (s->stopping)
-		return;
 	if (http_err && http_err->code == -EMSGSIZE)
 		err_set(&err, -EMSGSIZE, "the document is larger than %zu bytes", s->o.max_bytes);
 	else if (http_err)
@@ -173,6 +170,19 @@ static void on_answer(void *ctx, const struct err *http_err, const struct http_r
 		source_unchanged(s);
 	else
 		take_document(u, r);
+}
+
+static void on_answer(void *ctx, const struct err *http_err, const struct http_response *r)
+{
+	struct source_url *u = ctx;
+
+	u->in_flight = false;
+	if (u->source->stopping)
+		return;
+	take_answer(u, http_err, r);
+	if (u->again && !u->source->stopping)
+		loop_deferred_schedule(&u->look);
+	u->again = false;
 }
 
 /* The bearer token, read anew so that it can be rotated. 0 with "" when there is no token file. */
@@ -276,8 +286,15 @@ struct source_url *source_url_new(struct target_source *s)
 
 void source_url_poll(struct source_url *u)
 {
-	if (!u->in_flight) /* else its answer serves this look too */
+	if (u->in_flight)
+		u->again = true;
+	else
 		loop_deferred_schedule(&u->look);
+}
+
+bool source_url_pending(const struct source_url *u)
+{
+	return u->again;
 }
 
 static void on_part_closed(void *ctx)

@@ -41,7 +41,7 @@ static bool take_asked(struct target_source *s)
 {
 	bool asked = s->asked;
 
-	s->asked = false;
+	s->asked = target_source_pending(s); /* another answer follows for the looks of meanwhile */
 	return asked;
 }
 
@@ -138,6 +138,11 @@ int target_source_new(struct loop *l, const struct target_source_options *o, str
 		s->file = source_file_new(s);
 	*out = s;
 	return 0;
+}
+
+bool target_source_pending(const struct target_source *s)
+{
+	return s->url && source_url_pending(s->url);
 }
 
 void target_source_poll(struct target_source *s)

@@ -34,6 +34,8 @@ int target_source_new(struct loop *l, const struct target_source_options *o, str
 /* Look now (POST /v1/update): for a file: read it again; for a URL: poll at once, or join the poll in flight. Exactly
  * one of document, failed, unchanged follows per look. */
 void target_source_poll(struct target_source *s);
+/* While document, failed or unchanged runs: one more follows, for a look that was asked for in between. */
+bool target_source_pending(const struct target_source *s);
 /* Loop time of the last good answer (200 or 304, file read); 0 never. */
 int64_t target_source_last_ok_ms(const struct target_source *s);
 bool target_source_is_url(const struct target_source *s);

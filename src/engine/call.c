@@ -8,7 +8,7 @@
 #include "util/mem.h"
 
 #define REQUEST_TARGET_MAX 16384
-#define SENTENCE_MAX       200
+#define SENTENCE_MAX       400 /* about a port it has 300 */
 
 enum row_flag {
 	READS = 1,       /* the answer's body is JSON that the op wants */

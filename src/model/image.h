@@ -20,8 +20,8 @@ struct image {                     /* a local image */
 	char *id;                  /* sha256:… */
 	struct strv tags, digests; /* repo:tag, repo@digest */
 	bool has_config;           /* the rest is filled (inspected) */
-	bool inspecting; /* the owner of the list is asking for the rest */
-	bool unreadable; /* the engine cannot tell the rest: counts as not there, so that a pull mends it */
+	bool inspecting;           /* the owner of the list is asking for the rest */
+	bool unreadable;           /* the engine cannot tell the rest: counts as not there, so that a pull mends it */
 	struct strv command, entrypoint;
 	struct strmap env, labels;
 	struct strv volumes; /* container paths */

@@ -80,12 +80,29 @@ static void apply_stopping(struct reconcile *r, struct container *c)
 void cache_mark_stopping(struct reconcile *r, const char *id, int64_t sent_ms)
 {
 	struct cache *c = &r->cache;
-	size_t i = find(c, id);
+	size_t i = find(c, id), row;
 
-	mem_reserve(&c->stopping, &c->stopping_capacity, c->n_stopping + 1, sizeof(*c->stopping));
-	c->stopping[c->n_stopping++] = (struct stopping_row){.id = mem_strdup(id), .sent_ms = sent_ms};
+	for (row = 0; row < c->n_stopping && strcmp(c->stopping[row].id, id) != 0; row++)
+		;
+	if (row == c->n_stopping) {
+		mem_reserve(&c->stopping, &c->stopping_capacity, row + 1, sizeof(*c->stopping));
+		c->stopping[c->n_stopping++] = (struct stopping_row){.id = mem_strdup(id), .sent_ms = sent_ms};
+	} else if (c->stopping[row].sent_ms < sent_ms) { /* the last one sent is the last one to end */
+		c->stopping[row].sent_ms = sent_ms;
+	}
 	if (i < c->current.n_containers)
 		apply_stopping(r, &c->current.containers[i]);
+}
+
+void cache_forget_stopping(struct reconcile *r)
+{
+	struct cache *c = &r->cache;
+
+	for (size_t i = c->n_stopping; i-- > 0;)
+		if (find(c, c->stopping[i].id) == c->current.n_containers) {
+			free(c->stopping[i].id);
+			c->stopping[i] = c->stopping[--c->n_stopping];
+		}
 }
 
 static void remove_at(struct cache *c, size_t i)
@@ -132,6 +149,7 @@ static void gone(struct reconcile *r, const char *id, uint64_t stamp)
 
 	if (i < c->current.n_containers && c->stamps[i] <= stamp) {
 		remove_at(c, i);
+		cache_forget_stopping(r);
 		reconcile_mark_changed(r);
 	}
 	if (c->lists[LIST_CONTAINERS].in_flight || c->inspects) { /* what was asked earlier may still tell of it */
@@ -166,10 +184,10 @@ static void on_inspected(void *ctx, const struct err *err, struct container *c)
 
 	if (!err && c->service)
 		merge(r, c, op->stamp);
-	else if (err && err->code == -ENOENT)
+	else if (!err || err->code == -ENOENT)
 		gone(r, op->id, op->stamp);
-	else if (err && err->code != -ECANCELED && err->code != -EHOSTDOWN)
-		log_debug("inspect_failed", kv_str("container", op->id), kv_str("err", err->msg));
+	else if (err->code != -ECANCELED && err->code != -EHOSTDOWN)
+		cache_list_again_later(r, err);
 	steps_container_changed(r, op->id);
 	op->now = NULL;
 	if (op->again && !r->stopping) {

@@ -18,12 +18,16 @@ struct image_inspect {
 	char *id;
 };
 
-/* What the engine could not tell is asked again as a whole, after a while that grows. */
-static void list_again_later(struct reconcile *r, const struct err *err)
+/* Until it is known what is there nothing is done about it; asked again as a whole, after a while that grows. */
+void cache_list_again_later(struct reconcile *r, const struct err *err)
 {
+	if (r->stopping)
+		return;
 	log_debug("list_failed", kv_str("err", err->msg));
 	r->cache.sync = ++r->cache.stamp; /* a full listing under way is not whole */
-	if (engine_is_up(r->o.engine))
+	r->cache.current.known = false;
+	reconcile_mark_changed(r);
+	if (engine_is_up(r->o.engine) && !loop_timer_active(&r->cache.sync_timer))
 		loop_timer_start(&r->cache.sync_timer,
 				 backoff_ms(SYNC_RETRY_MS, r->cache.sync_failures++, SYNC_RETRY_CAP_MS));
 }
@@ -33,8 +37,8 @@ static void list_ended(struct reconcile *r, enum list_kind kind, const struct er
 	struct lister *l = &r->cache.lists[kind];
 	struct waiter *waiters = l->now;
 
-	if (err && err->code != -ECANCELED && !r->stopping)
-		list_again_later(r, err);
+	if (err && err->code != -ECANCELED)
+		cache_list_again_later(r, err);
 	l->in_flight = false;
 	l->now = NULL;
 	if (l->again && !r->stopping) {
@@ -193,15 +197,16 @@ static void on_image_inspected(void *ctx, const struct err *err, struct image *i
 		if (!str_eq(c->images[i].id, id))
 			continue;
 		c->images[i].inspecting = false;
-		if (!err && !c->images[i].has_config) {
+		if (!err && !c->images[i].has_config)
 			keep_config(&c->images[i], image);
-		}
+		else if (err && err->code != -ECANCELED && err->code != -EHOSTDOWN && err->code != -ENOENT)
+			c->images[i].unreadable = true; /* until the next list */
 	}
 	r->cache.images_checked = false;
+	if (err && err->code != -ECANCELED)
+		log_debug("image_inspect_failed", kv_str("image", id), kv_str("err", err->msg));
 	if (err && err->code == -ENOENT && !r->stopping)
 		cache_refresh(r, LIST_IMAGES, NULL, NULL); /* it went away in between */
-	else if (err && err->code != -ECANCELED && !r->stopping)
-		list_again_later(r, err);
 	reconcile_poke(r);
 	reconcile_drop(r);
 }
@@ -228,7 +233,8 @@ bool cache_images_ready(struct reconcile *r)
 			const char *ref = r->target->apps[a].services[s].image;
 
 			for (size_t i = 0; i < c->n_images; i++) {
-				if (c->images[i].has_config || !image_matches(&c->images[i], ref))
+				if (c->images[i].has_config || c->images[i].unreadable ||
+				    !image_matches(&c->images[i], ref))
 					continue;
 				ready = false;
 				if (!c->images[i].inspecting)

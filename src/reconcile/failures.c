@@ -73,12 +73,19 @@ static struct history *history_find(struct reconcile *r, const char *subject, en
 	return NULL;
 }
 
+/* What was stopped is always brought back at once: only what comes before is held. */
+static bool begins_a_cycle(enum plan_step_kind kind)
+{
+	return kind == STEP_STOP || kind == STEP_RENAME || kind == STEP_PULL || kind == STEP_CREATE_NETWORK ||
+	       kind == STEP_REMOVE_NETWORK || kind == STEP_CREATE_VOLUME || kind == STEP_REMOVE_IMAGE;
+}
+
 bool history_brakes(struct reconcile *r, const struct plan_step *s)
 {
 	struct history *h = history_find(r, s->subject, s->kind);
 	struct buf text;
 
-	if (!h || h->times < BRAKE_AFTER + h->brakes || s->kind == STEP_TAKE_LOCKS || s->kind == STEP_RELEASE_LOCKS)
+	if (!h || !begins_a_cycle(s->kind) || h->times < BRAKE_AFTER + h->brakes)
 		return false;
 	h->brakes++; /* one more try after the backoff, which grows with each */
 	buf_init(&text, 512);

@@ -24,6 +24,13 @@ struct removed_row {
 	char *service;
 	bool armed; /* the app's locks were taken since: a stop may have been sent */
 };
+struct made_row { /* a container we made for the present target, so as to see whether the engine keeps what it was told */
+	int64_t app_id;
+	char *service;
+	char *container_id; /* NULL once it was found different */
+	unsigned futile;    /* so often found different since the app settled */
+	bool accepted;      /* taken as it is (durable) */
+};
 struct force_row {
 	int64_t app_id;
 	uint64_t generation;
@@ -38,6 +45,8 @@ struct ledger {
 	struct strv images; /* references ever wanted and not removed yet */
 	struct removed_row *removed;
 	size_t n_removed, removed_capacity;
+	struct made_row *made;
+	size_t n_made, made_capacity;
 	struct force_row *forces;
 	size_t n_forces, forces_capacity;
 	struct commit_row *commits; /* release an app settled at last */
@@ -117,6 +126,7 @@ struct failure {
 	char *subject;
 	int64_t app_id;
 	unsigned attempts;
+	unsigned stops; /* of them: the container would not stop */
 	int64_t retry_at_ms, since_ms;
 	char *error;
 };
@@ -143,6 +153,7 @@ struct app_row {
 	uint64_t announced_seq;
 	int64_t busy_since;   /* loop time */
 	int64_t lock_gone_ms; /* loop time of the last lock_gone */
+	int64_t taken_ms;     /* loop time when its locks were taken or seen whole last */
 };
 struct flap_row {
 	char *path;
@@ -189,6 +200,9 @@ void reconcile_drop(struct reconcile *r);
 void reconcile_mark_changed(struct reconcile *r);
 
 /* cache.c, cache_lists.c, watch.c */
+void cache_list_again_later(struct reconcile *r,
+			    const struct err *err); /* something could not be read: look at everything again */
+void cache_forget_stopping(struct reconcile *r);    /* of containers that are not there */
 void cache_init(struct reconcile *r);
 void cache_init_lists(struct reconcile *r);
 void cache_deinit(struct reconcile *r);
@@ -241,6 +255,13 @@ void ledger_note_target(struct reconcile *r); /* apps and images of the present 
 bool ledger_record_removed(struct reconcile *r, int64_t app_id, const struct strv *services);
 void ledger_clear_removed(struct reconcile *r, int64_t app_id);
 void ledger_arm_removed(struct reconcile *r, int64_t app_id);
+void ledger_disarm_running(struct reconcile *r, int64_t app_id); /* its locks are given back: nothing more is stopped */
+void ledger_clear_removed_service(struct reconcile *r, int64_t app_id, const char *service); /* it was started again */
+void ledger_note_app(struct reconcile *r, int64_t app_id);
+void ledger_forget_images(struct reconcile *r);                                         /* neither wanted nor local */
+struct made_row *ledger_made(struct reconcile *r, int64_t app_id, const char *service); /* made if there is none */
+void ledger_clear_made(struct reconcile *r);                /* a new target: everything may be tried again */
+void ledger_calm_made(struct reconcile *r, int64_t app_id); /* the app settled */
 void ledger_forget_image(struct reconcile *r, const char *ref);
 void ledger_set_force(struct reconcile *r, int64_t app_id, uint64_t generation);
 void ledger_clear_force(struct reconcile *r, int64_t app_id); /* 0: all */
@@ -249,6 +270,9 @@ void ledger_save_target(struct reconcile *r);
 
 /* targets.c */
 void targets_load(struct reconcile *r);
+/* Tell the lock set which services of an app count. */
+void declare_app(struct reconcile *r, int64_t app_id, const struct strv *names);
+
 /* The planner's view of everything; arrays live until input_deinit(). */
 void input_gather(const struct reconcile *r, const struct target *t, bool dry, struct plan_input *in);
 void input_deinit(struct plan_input *in);

@@ -36,6 +36,16 @@ static void add_force(struct ledger *l, int64_t app_id, uint64_t generation)
 	l->forces[l->n_forces++] = (struct force_row){.app_id = app_id, .generation = generation};
 }
 
+static struct made_row *find_made(struct ledger *l, int64_t app_id, const char *service)
+{
+	for (size_t i = 0; i < l->n_made; i++)
+		if (l->made[i].app_id == app_id && str_eq(l->made[i].service, service))
+			return &l->made[i];
+	mem_reserve(&l->made, &l->made_capacity, l->n_made + 1, sizeof(*l->made));
+	l->made[l->n_made] = (struct made_row){.app_id = app_id, .service = mem_strdup(service)};
+	return &l->made[l->n_made++];
+}
+
 static void set_commit(struct ledger *l, int64_t app_id, const char *commit)
 {
 	for (size_t i = 0; i < l->n_commits; i++)
@@ -80,8 +90,17 @@ static void read_rows(struct ledger *l, const struct json *doc)
 	for (size_t i = 0; i < json_size(list); i++) {
 		const char *service = json_str(json_get(json_at(list, i), "service"));
 
+		if (!service)
+			continue;
+		add_removed(l, member_i64(json_at(list, i), "app"), service);
+		l->removed[l->n_removed - 1].armed = json_bool(json_get(json_at(list, i), "armed"));
+	}
+	list = json_get(doc, "accepted");
+	for (size_t i = 0; i < json_size(list); i++) {
+		const char *service = json_str(json_get(json_at(list, i), "service"));
+
 		if (service)
-			add_removed(l, member_i64(json_at(list, i), "app"), service);
+			find_made(l, member_i64(json_at(list, i), "app"), service)->accepted = true;
 	}
 	list = json_get(doc, "forces");
 	for (size_t i = 0; i < json_size(list); i++)
@@ -122,7 +141,7 @@ static void arm_kept_rows(struct reconcile *r)
 	for (size_t i = 0; i < r->ledger.n_removed; i++) {
 		const struct lock_app_view *app = lock_views_app(views, r->ledger.removed[i].app_id);
 
-		r->ledger.removed[i].armed = rebooted || (app && app->leftover);
+		r->ledger.removed[i].armed |= rebooted || (app && app->leftover);
 	}
 }
 
@@ -174,6 +193,17 @@ static void print_ledger(const struct ledger *l, struct buf *to)
 	for (size_t i = 0; i < l->n_removed; i++) {
 		open_row(w, l->removed[i].app_id);
 		json_kv_str(w, "service", l->removed[i].service);
+		json_kv_bool(w, "armed", l->removed[i].armed);
+		json_close_object(w);
+	}
+	json_close_array(w);
+	json_key(w, "accepted");
+	json_open_array(w);
+	for (size_t i = 0; i < l->n_made; i++) {
+		if (!l->made[i].accepted)
+			continue;
+		open_row(w, l->made[i].app_id);
+		json_kv_str(w, "service", l->made[i].service);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -306,9 +336,97 @@ bool ledger_record_removed(struct reconcile *r, int64_t app_id, const struct str
 
 void ledger_arm_removed(struct reconcile *r, int64_t app_id)
 {
-	for (size_t i = 0; i < r->ledger.n_removed; i++)
-		if (r->ledger.removed[i].app_id == app_id)
-			r->ledger.removed[i].armed = true;
+	struct ledger *l = &r->ledger;
+
+	for (size_t i = 0; i < l->n_removed; i++)
+		if (l->removed[i].app_id == app_id && !l->removed[i].armed)
+			l->removed[i].armed = l->dirty = true;
+}
+
+void ledger_disarm_running(struct reconcile *r, int64_t app_id)
+{
+	const struct current *c = &r->cache.current;
+	struct ledger *l = &r->ledger;
+
+	for (size_t i = 0; i < l->n_removed; i++)
+		for (size_t k = 0; l->removed[i].app_id == app_id && l->removed[i].armed && k < c->n_containers; k++)
+			if (c->containers[k].app_id == app_id && c->containers[k].state == CONTAINER_RUNNING &&
+			    str_eq(c->containers[k].service, l->removed[i].service)) {
+				l->removed[i].armed = false;
+				l->dirty = true;
+			}
+}
+
+void ledger_clear_removed_service(struct reconcile *r, int64_t app_id, const char *service)
+{
+	struct ledger *l = &r->ledger;
+
+	for (size_t i = 0; i < l->n_removed; i++)
+		if (l->removed[i].app_id == app_id && str_eq(l->removed[i].service, service)) {
+			free(l->removed[i].service);
+			l->removed[i] = l->removed[--l->n_removed];
+			l->dirty = true;
+			return;
+		}
+}
+
+void ledger_note_app(struct reconcile *r, int64_t app_id)
+{
+	if (ledger_has_app(&r->ledger, app_id))
+		return;
+	add_app(&r->ledger, app_id);
+	r->ledger.dirty = true;
+}
+
+static bool is_wanted(const struct reconcile *r, const char *ref)
+{
+	for (size_t i = 0; r->target && i < r->target->n_apps; i++)
+		for (size_t k = 0; k < r->target->apps[i].n_services; k++)
+			if (str_eq(r->target->apps[i].services[k].image, ref))
+				return true;
+	return false;
+}
+
+void ledger_forget_images(struct reconcile *r)
+{
+	const struct current *c = &r->cache.current;
+	struct strv *images = &r->ledger.images;
+
+	for (size_t i = images->n; i-- > 0;) {
+		bool needed = is_wanted(r, images->v[i]);
+
+		for (size_t k = 0; k < c->n_images && !needed; k++)
+			needed = image_matches(&c->images[k], images->v[i]);
+		if (needed)
+			continue;
+		free(images->v[i]);
+		images->v[i] = images->v[--images->n];
+		r->ledger.dirty = true;
+	}
+}
+
+struct made_row *ledger_made(struct reconcile *r, int64_t app_id, const char *service)
+{
+	return find_made(&r->ledger, app_id, service);
+}
+
+void ledger_clear_made(struct reconcile *r)
+{
+	struct ledger *l = &r->ledger;
+
+	for (size_t i = 0; i < l->n_made; i++) {
+		l->dirty |= l->made[i].accepted;
+		free(l->made[i].service);
+		free(l->made[i].container_id);
+	}
+	l->n_made = 0;
+}
+
+void ledger_calm_made(struct reconcile *r, int64_t app_id)
+{
+	for (size_t i = 0; i < r->ledger.n_made; i++)
+		if (r->ledger.made[i].app_id == app_id)
+			r->ledger.made[i].futile = 0;
 }
 
 void ledger_clear_removed(struct reconcile *r, int64_t app_id)
@@ -381,6 +499,11 @@ void ledger_deinit(struct ledger *l)
 		free(l->removed[i].service);
 	for (size_t i = 0; i < l->n_commits; i++)
 		free(l->commits[i].commit);
+	for (size_t i = 0; i < l->n_made; i++) {
+		free(l->made[i].service);
+		free(l->made[i].container_id);
+	}
+	free(l->made);
 	strv_deinit(&l->images);
 	free(l->boot_id);
 	free(l->uuid);

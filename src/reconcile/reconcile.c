@@ -57,25 +57,42 @@ static void add_names(struct strv *names, const struct reconcile *r, int64_t app
 	strv_sort(names);
 }
 
+void declare_app(struct reconcile *r, int64_t app_id, const struct strv *names)
+{
+	AUTO_FREE char *joined = strv_join(names, "/");
+	const char *before;
+	char key[24];
+
+	snprintf(key, sizeof(key), "%" PRId64, app_id);
+	before = strmap_get(&r->declared, key);
+	if (str_eq(before ? before : "", joined))
+		return;
+	lock_set_services(r->o.locks, app_id, names);
+	strmap_set(&r->declared, key, joined);
+}
+
+/* Apps that were never in a target become ours by --adopt or by the kind of device. */
+static void note_adopted(struct reconcile *r)
+{
+	const struct current *c = &r->cache.current;
+
+	for (size_t i = 0; (r->o.facts->adopt || r->o.facts->owns_all) && i < c->n_containers; i++)
+		if (c->containers[i].service)
+			ledger_note_app(r, c->containers[i].app_id);
+}
+
 /* Tell the lock set which services count, where that changed. */
 static void declare(struct reconcile *r)
 {
+	note_adopted(r);
 	for (size_t i = 0; i < r->ledger.n_apps; i++) {
 		int64_t id = r->ledger.apps[i];
+		const struct lock_app_view *locks = lock_views_app(lock_set_views(r->o.locks), id);
 		struct strv names = {0};
-		char key[24];
 
 		add_names(&names, r, id);
-		snprintf(key, sizeof(key), "%" PRId64, id);
-		AUTO_FREE char *joined = strv_join(&names, "/");
-		const char *before = strmap_get(&r->declared, key);
-		const struct lock_app_view *locks = lock_views_app(lock_set_views(r->o.locks), id);
-		bool forget = names.n == 0 && locks && locks->state != LOCK_FREE; /* given back first */
-
-		if (!forget && !str_eq(before ? before : "", joined)) {
-			lock_set_services(r->o.locks, id, &names);
-			strmap_set(&r->declared, key, joined);
-		}
+		if (names.n || !locks || locks->state == LOCK_FREE) /* else it is given back first */
+			declare_app(r, id, &names);
 		strv_deinit(&names);
 	}
 }
@@ -100,10 +117,14 @@ static void arm_timer(struct reconcile *r)
 
 static void note_settled(struct reconcile *r)
 {
-	if (r->plan.settled && !r->looks && r->cache.current.known && r->settled_seq != r->ledger.seq) {
-		r->settled_seq = r->ledger.seq;
-		reconcile_mark_changed(r);
-	}
+	if (!r->plan.settled || !r->cache.current.known)
+		return;
+	history_clear(r, 0);
+	if (r->looks || r->settled_seq == r->ledger.seq)
+		return;
+	r->settled_seq = r->ledger.seq;
+	ledger_forget_images(r);
+	reconcile_mark_changed(r);
 }
 
 static void record_replaced(struct reconcile *r)

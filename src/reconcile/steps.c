@@ -64,6 +64,27 @@ static void log_end(const struct running *s)
 		log_write(LOG_LEVEL_INFO, "step_done", fields);
 }
 
+static void note_success(const struct running *s)
+{
+	struct made_row *made;
+
+	switch (s->kind) {
+	case STEP_REMOVE_IMAGE:
+		ledger_forget_image(s->r, s->image);
+		break;
+	case STEP_CREATE:
+		made = ledger_made(s->r, s->app_id, s->service);
+		free(made->container_id);
+		made->container_id = mem_strdup(s->container_id);
+		break;
+	case STEP_START: /* from here on an exit is its own */
+		ledger_clear_removed_service(s->r, s->app_id, s->service);
+		break;
+	default:
+		break;
+	}
+}
+
 /* The step leaves the flight; its memory goes once no call of it is under way. */
 static void over(struct running *s)
 {
@@ -76,10 +97,11 @@ static void over(struct running *s)
 	if (!s->err.code) {
 		failure_clear(r, s->subject);
 		history_add(r, s->subject, s->kind, s->app_id);
-		if (s->kind == STEP_REMOVE_IMAGE)
-			ledger_forget_image(r, s->image);
+		note_success(s);
 	} else if (s->err.code != -ECANCELED) {
 		failure_add(r, s->subject, s->app_id, s->err.msg);
+		if (s->kind == STEP_STOP)
+			failure_find(r, s->subject)->stops++;
 	}
 	reconcile_mark_changed(r);
 	reconcile_poke(r);
@@ -295,14 +317,42 @@ static void begin_start(struct running *s)
 	s->call = engine_container_start(s->r->o.engine, s->container_id, on_answer, s);
 }
 
+/*
+ * Once more the truth, right before what cannot be recalled: an event may be unread that says that a lock of ours is gone and an
+ * application's stands in its place. Taken in this very turn, there is nothing to look at.
+ */
+static int check_locks(struct running *s)
+{
+	struct reconcile *r = s->r;
+	struct app_row *app = app_row(r, s->app_id);
+	const struct lock_app_view *view;
+	int rc;
+
+	if (app->taken_ms == loop_now_ms(r->o.loop))
+		return 0;
+	rc = lock_take(r->o.locks, s->app_id, false, &s->err);
+	if (rc == 0)
+		app->taken_ms = loop_now_ms(r->o.loop);
+	if (rc <= 0)
+		return rc;
+	view = lock_views_app(lock_set_views(r->o.locks), s->app_id);
+	if (view && (view->blocked || view->state != LOCK_HELD)) /* the planner sees it, too: its turn */
+		return err_set(&s->err, -ECANCELED, "its update lock was taken away");
+	return err_set(&s->err, -EBUSY, "a lock is in the way that cannot be seen");
+}
+
 static void begin_stop(struct running *s)
 {
 	struct reconcile *r = s->r;
 	const struct container *c = cache_find_container(r, s->container_id);
 	const struct failure *f = failure_find(r, s->subject);
 
+	if (check_locks(s) < 0) {
+		over(s);
+		return;
+	}
 	reconcile_hold(r);
-	if (f && f->attempts >= FORCE_REMOVE_AFTER)
+	if (f && f->stops >= FORCE_REMOVE_AFTER)
 		s->call = engine_container_remove(r->o.engine, s->container_id, true, on_answer, s);
 	else
 		s->call = engine_container_stop(r->o.engine, s->container_id, c ? c->stop_timeout_s : 10, on_answer, s);
@@ -383,11 +433,21 @@ static void run_locks(struct reconcile *r, const struct plan_step *step)
 
 	if (step->kind == STEP_RELEASE_LOCKS) {
 		lock_release(r->o.locks, step->app_id);
+		ledger_disarm_running(r, step->app_id);
 		reconcile_poke(r);
 		return;
 	}
-	if (!ledger_record_removed(r, step->app_id, &step->replaces))
-		return; /* being written; its end comes back here */
+	if (!ledger_record_removed(r, step->app_id, &step->replaces)) {
+		const struct failure *f = failure_find(r, "store ledger");
+
+		if (f) { /* nothing is stopped that a crash would leave down */
+			err_set(&err, -EIO, "cannot record what is about to be stopped: %s", f->error);
+			failure_add(r, step->subject, step->app_id, err.msg);
+			reconcile_poke(r);
+		}
+		return; /* else it is being written, and its end comes back here */
+	}
+	declare_app(r, step->app_id, &step->locks);
 	rc = lock_take(r->o.locks, step->app_id, step->force, &err);
 	if (rc < 0) {
 		failure_add(r, step->subject, step->app_id, err.msg);
@@ -401,8 +461,32 @@ static void run_locks(struct reconcile *r, const struct plan_step *step)
 	} else {
 		failure_clear(r, step->subject);
 		ledger_arm_removed(r, step->app_id);
+		app_row(r, step->app_id)->taken_ms = loop_now_ms(r->o.loop);
 	}
 	reconcile_poke(r);
+}
+
+/*
+ * A container that we made for this very target, and that reads back different: the engine (or the kernel) does not keep a setting. It is made
+ * anew once more, in case somebody was in between; after that it is taken as it is until the next target.
+ */
+static bool accepts_as_it_is(struct reconcile *r, const struct plan_step *step)
+{
+	struct made_row *made;
+
+	if ((step->kind != STEP_STOP && step->kind != STEP_REMOVE) || !step->changes.n || !step->service)
+		return false;
+	made = ledger_made(r, step->app_id, step->service);
+	if (!str_eq(made->container_id, step->container_id))
+		return false;
+	free(STEAL(made->container_id));
+	if (++made->futile < 2)
+		return false;
+	made->accepted = r->ledger.dirty = true;
+	log_warn("setting_not_kept", kv_i64("app", step->app_id), kv_str("service", step->service),
+		 kv_str("name", step->changes.v[0].field), kv_str("current", step->changes.v[0].current),
+		 kv_str("target", step->changes.v[0].target));
+	return true;
 }
 
 void steps_start(struct reconcile *r, struct plan_step *step)
@@ -415,7 +499,7 @@ void steps_start(struct reconcile *r, struct plan_step *step)
 	}
 	if (step->kind == STEP_PULL && r->cache.lists[LIST_IMAGES].in_flight)
 		return; /* the end of the list comes back here */
-	if (history_brakes(r, step)) {
+	if (accepts_as_it_is(r, step) || history_brakes(r, step)) {
 		reconcile_poke(r);
 		return;
 	}

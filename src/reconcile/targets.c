@@ -135,6 +135,7 @@ static void adopt(struct reconcile *r, struct target *t, const char *text, size_
 	forget_unarmed(r);
 	failures_clear_all(r);
 	history_clear_all(r);
+	ledger_clear_made(r);
 	ledger_note_target(r);
 	ledger_save_target(r);
 	r->cache.images_checked = false;
@@ -272,6 +273,7 @@ static void gather_ledger(const struct reconcile *r, struct plan_input *in)
 {
 	const struct ledger *l = &r->ledger;
 	struct plan_removed *removed = mem_new(l->n_removed + 1, sizeof(*removed));
+	struct plan_removed *accepted = mem_new(l->n_made + 1, sizeof(*accepted));
 	int64_t *forced = mem_new(l->n_forces + 1, sizeof(*forced));
 
 	for (size_t i = 0; i < l->n_removed; i++)
@@ -280,9 +282,16 @@ static void gather_ledger(const struct reconcile *r, struct plan_input *in)
 				.app_id = l->removed[i].app_id,
 				.service = l->removed[i].service,
 			};
+	for (size_t i = 0; i < l->n_made; i++)
+		if (l->made[i].accepted)
+			accepted[in->n_accepted++] = (struct plan_removed){
+				.app_id = l->made[i].app_id,
+				.service = l->made[i].service,
+			};
 	for (size_t i = 0; i < l->n_forces; i++)
 		if (l->forces[i].generation == l->generation)
 			forced[in->n_forced_apps++] = l->forces[i].app_id;
+	in->accepted = accepted;
 	in->removed = removed;
 	in->forced_apps = forced;
 	in->owned_apps = l->apps;
@@ -313,5 +322,6 @@ void input_deinit(struct plan_input *in)
 	free((void *)in->in_flight);
 	free((void *)in->failures);
 	free((void *)in->removed);
+	free((void *)in->accepted);
 	free((void *)in->forced_apps);
 }

@@ -70,7 +70,7 @@ void waits_update(struct reconcile *r)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < r->n_waits; i++)
-		r->waits[i].seen = false;
+		r->waits[i].seen = !r->cache.current.known && r->waits[i].kind == WAIT_LOCKED; /* nobody can tell now */
 	for (size_t i = 0; i < r->plan.n_waits; i++) {
 		const struct plan_wait *w = &r->plan.waits[i];
 		struct wait_row *row = find(r, w->subject);
@@ -128,6 +128,7 @@ static void app_settled(struct reconcile *r, struct app_row *row)
 	ledger_clear_removed(r, row->app_id);
 	ledger_clear_force(r, row->app_id);
 	history_clear(r, row->app_id);
+	ledger_calm_made(r, row->app_id);
 	prune_keys(r, row->app_id, a);
 	if (a)
 		ledger_set_commit(r, row->app_id, a->commit);

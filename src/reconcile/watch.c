@@ -27,6 +27,7 @@ static void sync_part(void *ctx)
 	if (s->id == r->cache.sync && !r->cache.current.known && engine_is_up(r->o.engine)) {
 		r->cache.current.known = true;
 		r->cache.sync_failures = 0;
+		cache_forget_stopping(r);
 		failures_clear_all(r);
 		log_info("engine_listed", kv_i64("containers", (int64_t)r->cache.current.n_containers),
 			 kv_i64("images", (int64_t)r->cache.current.n_images));
@@ -145,6 +146,16 @@ static bool container_event_matters(const char *action)
 	return str_starts(action, "health_status");
 }
 
+/* The signal of a stop that an earlier run sent may come only now. */
+static void on_kill(struct reconcile *r, const char *id)
+{
+	const struct container *c = cache_find_container(r, id);
+	const struct lock_app_view *locks = c ? lock_views_app(lock_set_views(r->o.locks), c->app_id) : NULL;
+
+	if (locks && locks->leftover)
+		cache_mark_stopping(r, id, loop_now_ms(r->o.loop));
+}
+
 static void on_event(void *ctx, const struct engine_event *ev)
 {
 	struct reconcile *r = ctx;
@@ -153,8 +164,11 @@ static void on_event(void *ctx, const struct engine_event *ev)
 		return;
 	switch (ev->type) {
 	case ENGINE_CONTAINER:
-		if (strcmp(ev->action, "destroy") == 0)
+		if (strcmp(ev->action, "destroy") == 0) {
 			cache_container_gone(r, ev->id);
+			reconcile_poke(r);
+		} else if (strcmp(ev->action, "kill") == 0)
+			on_kill(r, ev->id);
 		else if (container_event_matters(ev->action))
 			cache_refresh_container(r, ev->id, NULL, NULL);
 		break;
@@ -170,7 +184,6 @@ static void on_event(void *ctx, const struct engine_event *ev)
 		cache_refresh(r, LIST_IMAGES, NULL, NULL);
 		break;
 	}
-	reconcile_poke(r);
 }
 
 void cache_watch(struct reconcile *r)
