@@ -153,6 +153,7 @@ static void add_service(struct plan_ctx *c, struct plan_app *a, const struct tar
 	s->flight = plan_flight(c, s->subject);
 	s->failure = plan_backoff(c, s->subject);
 	s->removed = plan_index_get(&c->removed, s->subject);
+	s->accepted = plan_index_get(&c->accepted, s->subject);
 	s->next = STEP_KIND_COUNT;
 	s->unit = c->n_services++;
 	s->wait = WAIT_KIND_COUNT;
@@ -188,6 +189,17 @@ static void gather_services(struct plan_ctx *c, struct plan_app *a, const struct
 	}
 }
 
+static void index_listed(struct plan_ctx *c, struct plan_index *x, const struct plan_removed *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char *subject = mem_printf("service %lld/%s", (long long)list[i].app_id, list[i].service);
+
+		strv_take(&c->listed_subjects, subject);
+		plan_index_add(x, subject, &list[i]);
+	}
+	plan_index_sort(x);
+}
+
 static void index_inputs(struct plan_ctx *c)
 {
 	const struct plan_input *in = c->in;
@@ -198,14 +210,10 @@ static void index_inputs(struct plan_ctx *c)
 		plan_index_add(&c->flights, in->in_flight[i].subject, &in->in_flight[i]);
 	for (size_t i = 0; i < in->n_failures; i++)
 		plan_index_add(&c->failures, in->failures[i].subject, &in->failures[i]);
-	for (size_t i = 0; i < in->n_removed; i++) {
-		strv_take(&c->removed_subjects,
-			  mem_printf("service %lld/%s", (long long)in->removed[i].app_id, in->removed[i].service));
-		plan_index_add(&c->removed, c->removed_subjects.v[i], &in->removed[i]);
-	}
 	plan_index_sort(&c->flights);
 	plan_index_sort(&c->failures);
-	plan_index_sort(&c->removed);
+	index_listed(c, &c->removed, in->removed, in->n_removed);
+	index_listed(c, &c->accepted, in->accepted, in->n_accepted);
 }
 
 void plan_gather(struct plan_ctx *c)

@@ -28,6 +28,8 @@ static void index_images(struct plan_ctx *c)
 	for (size_t i = 0; i < now->n_images; i++) {
 		const struct image *image = &now->images[i];
 
+		if (image->unreadable)
+			continue; /* as good as not here */
 		if (image->id)
 			plan_index_add(&c->images, image->id, image);
 		for (size_t j = 0; j < image->tags.n; j++)
@@ -135,10 +137,13 @@ static void emit_pull(struct plan_ctx *c, const struct plan_reference *r)
 static void emit_pulling(struct plan_ctx *c, const struct plan_app *a)
 {
 	struct plan_wait *w = plan_add_wait(c, WAIT_PULLING, a->id, "pulling %lld", (long long)a->id);
+	AUTO_FREE char *why = plan_app_why(a, true);
+	AUTO_FREE char *what = a->n_missing == 1
+				       ? mem_printf("image %s of the release is not here yet", a->missing)
+				       : mem_printf("%zu images of the release are not here yet, %s among them",
+						    a->n_missing, a->missing);
 
-	w->detail = a->n_missing == 1 ? mem_printf("image %s of the release is not here yet", a->missing)
-				      : mem_printf("%zu images of the release are not here yet, %s among them",
-						   a->n_missing, a->missing);
+	w->detail = why ? mem_printf("%s (%s)", what, why) : mem_strdup(what);
 }
 
 void plan_images_emit(struct plan_ctx *c)
@@ -199,6 +204,7 @@ static bool is_wanted(const struct plan_index *wanted, const char *reference)
 	       (digest_of(reference) && plan_index_get(wanted, digest_of(reference)));
 }
 
+/* At best effort: one that the engine keeps costs nothing but disk, so nothing waits for it. */
 static void remove_one(struct plan_ctx *c, const char *reference, unsigned *slots)
 {
 	AUTO_FREE char *subject = mem_printf("image %s", reference);
@@ -208,7 +214,8 @@ static void remove_one(struct plan_ctx *c, const char *reference, unsigned *slot
 	if (plan_flight(c, subject))
 		return;
 	if (failure) {
-		plan_add_backoff(c, failure, 0, NULL, "");
+		plan_add_note(c, "image %s is kept: %s; tried again later", reference,
+			      failure->error ? failure->error : "no reason given");
 		return;
 	}
 	if (*slots == 0)

@@ -101,6 +101,7 @@ struct plan_service {
 	const struct plan_in_flight *flight;
 	const struct plan_failure *failure;   /* only while it backs off */
 	bool removed;                         /* recorded: this update stopped it */
+	bool accepted;                        /* what still differs is the engine's doing: as good as equal */
 	const struct plan_resource *doomed;   /* used by the container, changed or gone */
 	const struct plan_resource *making;   /* needed by the target, to be made: a failing one if there is any */
 	const struct plan_resource *remaking; /* needed by the target, to be made anew */
@@ -132,6 +133,7 @@ struct plan_resource { /* only those that are not as wanted */
 	const struct plan_in_flight *flight;
 	const struct plan_failure *failure; /* only while it backs off */
 	size_t n_users;                     /* containers */
+	bool held_long;                     /* one of them stays for long: made anew only after that */
 	const struct container *foreign_user;
 	char *reason;
 };
@@ -154,8 +156,8 @@ struct plan_ctx {
 	size_t n_services;
 	const struct container **containers; /* of our form: by app, service, newest first */
 	size_t n_containers;
-	struct plan_index flights, failures, removed, images;
-	struct strv removed_subjects;
+	struct plan_index flights, failures, removed, accepted, images;
+	struct strv listed_subjects; /* keys of removed and accepted */
 	struct plan_reference *references;
 	struct plan_service **reference_users;
 	size_t n_references;
@@ -196,10 +198,16 @@ void plan_services_decide(struct plan_ctx *c);
 bool plan_service_has_work(const struct plan_service *s);
 bool plan_service_will_stop(const struct plan_service *s);
 bool plan_service_is_down(const struct plan_service *s); /* wanted up, and not */
+/*
+ * Why services of the app wait for its locks, in a few words: "main: image; db: no longer in the target". Without
+ * `fields`: only those whose reason is not a difference of fields. NULL: none does. The caller frees it.
+ */
+char *plan_app_why(const struct plan_app *a, bool fields);
 
 /* locks.c */
 void plan_locks_guard(struct plan_ctx *c);
 void plan_locks_emit(struct plan_ctx *c);
+void plan_locks_give_back(struct plan_ctx *c); /* there is no target */
 
 /* units.c, slots.c */
 void plan_units_order(struct plan_ctx *c);

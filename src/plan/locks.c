@@ -72,7 +72,7 @@ static void emit_wait(struct plan_ctx *c, struct plan_app *a, size_t *next_view)
 {
 	const struct lock_views *l = c->in->locks;
 	struct plan_wait *w = plan_add_wait(c, WAIT_LOCKED, a->id, "locked %lld", (long long)a->id);
-	AUTO_FREE char *names = NULL;
+	AUTO_FREE char *names = NULL, *why = plan_app_why(a, true);
 	const char *path = NULL;
 
 	w->action = a->want ? "update" : "remove";
@@ -86,14 +86,15 @@ static void emit_wait(struct plan_ctx *c, struct plan_app *a, size_t *next_view)
 			strv_add(&w->services, v->service);
 	}
 	names = strv_join(&w->services, ", ");
-	w->detail = mem_printf("an application holds the update lock of %s%s%s; the %s goes on when it is released",
-			       *names ? names : "a service", path ? ": " : "", path ? path : "", w->action);
+	w->detail =
+		mem_printf("an application holds the update lock of %s%s%s; the %s goes on when it is released (%s)",
+			   *names ? names : "a service", path ? ": " : "", path ? path : "", w->action, why ? why : "");
 }
 
 /* What the locks are taken for, so that a plan says why before the first stop: "main: image". */
 static void add_changes(struct plan_step *step, const struct plan_service *s)
 {
-	for (size_t i = 0; plan_service_will_stop(s) && i < s->changes.n; i++) {
+	for (size_t i = 0; (s->guarded || plan_service_will_stop(s)) && i < s->changes.n; i++) {
 		const struct field_change *f = &s->changes.v[i];
 		AUTO_FREE char *field = mem_printf("%s: %s", s->name, f->field);
 
@@ -104,7 +105,8 @@ static void add_changes(struct plan_step *step, const struct plan_service *s)
 static void emit_take(struct plan_ctx *c, struct plan_app *a)
 {
 	struct plan_step *s = plan_add_step(c, STEP_TAKE_LOCKS, a->lock_subject, a->id);
-	AUTO_FREE char *names = strv_join(&a->replaces, ", ");
+	AUTO_FREE char *names = strv_join(&a->replaces, ", "), *why = plan_app_why(a, false);
+	AUTO_FREE char *tail = why ? mem_printf(" (%s)", why) : mem_strdup("");
 	const char *lost = lock_state(a) == LOCK_LOST ? "a lock of ours was taken away; " : "";
 
 	s->force = a->forced;
@@ -114,15 +116,16 @@ static void emit_take(struct plan_ctx *c, struct plan_app *a)
 	for (size_t i = 0; i < a->n_services; i++)
 		add_changes(s, &a->services[i]);
 	if (a->replaces.n)
-		s->reason = mem_printf("%sto stop %s", lost, names);
+		s->reason = mem_printf("%sto stop %s%s", lost, names, tail);
 	else
-		s->reason = mem_printf("%sto change what does not run", lost);
+		s->reason = mem_printf("%sto change what does not run%s", lost, tail);
 }
 
 static void emit_release(struct plan_ctx *c, struct plan_app *a)
 {
 	const char *reason = a->unsettled                     ? "nothing of the app can be done now"
 			     : a->locks && a->locks->leftover ? "left by an earlier run"
+			     : !c->in->target                 ? "there is no target"
 							      : "all services of the app are as wanted";
 
 	plan_add_step(c, STEP_RELEASE_LOCKS, a->lock_subject, a->id)->reason = mem_strdup(reason);
@@ -157,4 +160,39 @@ void plan_locks_emit(struct plan_ctx *c)
 
 	for (size_t i = 0; i < c->n_apps; i++)
 		emit_app(c, &c->apps[i], &next_view);
+}
+
+/* A stop of an earlier run may be at work: the time at which it is over at the latest; 0: there is none. */
+static int64_t stop_over_at(const struct plan_ctx *c, const struct plan_app *a)
+{
+	int64_t until = 0;
+
+	for (size_t i = 0; i < c->n_containers; i++) {
+		const struct container *k = c->containers[i];
+
+		if (k->app_id == a->id && k->state == CONTAINER_RUNNING && k->stopping_until_ms > c->in->now_ms &&
+		    k->stopping_until_ms > until)
+			until = k->stopping_until_ms;
+	}
+	return until;
+}
+
+/* Nothing is wanted of any app, so no lock of ours is either. */
+void plan_locks_give_back(struct plan_ctx *c)
+{
+	for (size_t i = 0; i < c->n_apps; i++) {
+		struct plan_app *a = &c->apps[i];
+		int64_t until = stop_over_at(c, a);
+		struct plan_wait *w;
+
+		if (lock_state(a) == LOCK_FREE || a->lock_flight || a->busy)
+			continue;
+		if (!until) {
+			emit_release(c, a);
+			continue;
+		}
+		w = plan_add_wait(c, WAIT_OPERATION, a->id, "operation %s", a->lock_subject);
+		w->until_ms = until;
+		w->detail = mem_strdup("a stop sent earlier may be at work; the locks are given back after it");
+	}
 }

@@ -59,13 +59,16 @@ static bool is_wanted_pull(const struct plan_ctx *c, const struct plan_in_flight
 	return false;
 }
 
-/* Everything begun stays in the plan but pulls that nobody wants any more: those are to be cancelled. */
+/*
+ * Everything begun stays in the plan but pulls that nobody wants any more: those are to be cancelled. As long as the
+ * engine is away nobody knows what is wanted, and nothing is.
+ */
 static void echo_flights(struct plan_ctx *c)
 {
 	for (size_t i = 0; i < c->in->n_in_flight; i++) {
 		const struct plan_in_flight *f = &c->in->in_flight[i];
 
-		if (f->kind != STEP_PULL || is_wanted_pull(c, f))
+		if (f->kind != STEP_PULL || !c->in->current->known || is_wanted_pull(c, f))
 			plan_echo(c, f);
 	}
 }
@@ -89,6 +92,7 @@ static void compare(struct plan_ctx *c)
 
 static void emit_engine_away(struct plan_ctx *c)
 {
+	echo_flights(c);
 	plan_add_wait(c, WAIT_ENGINE, 0, "engine")->detail =
 		mem_strdup("the container engine has not told its state yet; it goes on when it answers");
 	for (size_t i = 0; i < c->n_apps; i++)
@@ -133,7 +137,7 @@ static void deinit(struct plan_ctx *c)
 		free(c->resources[i].subject);
 		free(c->resources[i].reason);
 	}
-	strv_deinit(&c->removed_subjects);
+	strv_deinit(&c->listed_subjects);
 	free(c->services);
 	free(c->apps);
 	free(c->containers);
@@ -147,6 +151,7 @@ static void deinit(struct plan_ctx *c)
 	free(c->flights.v);
 	free(c->failures.v);
 	free(c->removed.v);
+	free(c->accepted.v);
 	free(c->images.v);
 	free(c->networks.v);
 	free(c->volumes.v);
@@ -158,12 +163,14 @@ void plan_make(const struct plan_input *in, struct plan *out)
 
 	*out = (struct plan){0};
 	plan_gather(&c);
-	if (!in->current->known)
+	if (!in->current->known) {
 		emit_engine_away(&c);
-	else if (!in->target)
+	} else if (!in->target) {
 		echo_flights(&c);
-	else
+		plan_locks_give_back(&c);
+	} else {
 		compare(&c);
+	}
 	emit_apps(&c);
 	deinit(&c);
 }

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define FIELDS_MAX 5 /* named in one sentence */
+
 void plan_services_resolve(struct plan_ctx *c)
 {
 	for (size_t i = 0; i < c->n_services; i++) {
@@ -76,12 +78,37 @@ static void decide_equal(struct plan_service *s)
 
 	if (start)
 		set_work(s, WORK_START, start);
+	else if (!k->commit)
+		set_work(s, WORK_RENAME, mem_printf("its name %s tells no release", k->name));
 	else if (!str_eq(k->commit, s->app->want->commit))
 		set_work(s, WORK_RENAME,
-			 mem_printf("release %.7s -> %.7s, nothing else changed", k->commit ? k->commit : "unknown",
-				    s->app->want->commit));
+			 mem_printf("release %.7s -> %.7s, nothing else changed", k->commit, s->app->want->commit));
 	else if (!s->want->running && k->state == CONTAINER_RUNNING)
 		set_work(s, WORK_STOP, mem_strdup("the target says that it does not run"));
+}
+
+/* "image, environment.FOO, …": no more than `most` of them. */
+static char *fields_text(const struct field_changes *l, size_t most)
+{
+	struct strv names = {0};
+	char *joined;
+
+	for (size_t i = 0; i < l->n && i < most; i++)
+		strv_add(&names, l->v[i].field);
+	if (most < l->n)
+		strv_add(&names, "…");
+	joined = strv_join(&names, ", ");
+	strv_deinit(&names);
+	return joined;
+}
+
+static void decide_accepted(struct plan_ctx *c, struct plan_service *s)
+{
+	AUTO_FREE char *fields = fields_text(&s->changes, FIELDS_MAX);
+
+	plan_add_note(c, "service %s of app %lld: the engine keeps another %s; left as it is", s->name,
+		      (long long)s->app->id, fields);
+	field_changes_deinit(&s->changes);
 }
 
 static void decide_wait(struct plan_ctx *c, struct plan_service *s, const struct container *k)
@@ -94,6 +121,25 @@ static void decide_wait(struct plan_ctx *c, struct plan_service *s, const struct
 	s->wait_until = k->stopping_until_ms;
 	s->wait_detail = mem_printf("a stop of container %.12s sent earlier, in %lld s at most", k->id,
 				    (long long)((k->stopping_until_ms - c->in->now_ms + 999) / 1000));
+}
+
+/* The newest container beside what is wanted. */
+static void decide_wanted(struct plan_ctx *c, struct plan_service *s)
+{
+	bool equal = service_config_diff(&s->current->config, &s->config, &s->changes);
+
+	if (!equal && !s->accepted) {
+		set_work(s, WORK_REPLACE, changes_text(&s->changes));
+		return;
+	}
+	if (!equal)
+		decide_accepted(c, s);
+	if (s->doomed)
+		set_work(s, WORK_REPLACE,
+			 mem_printf("network %s %s", s->doomed->name,
+				    s->doomed->work == RESOURCE_GONE ? "is no longer in the target" : "changed"));
+	else
+		decide_equal(s);
 }
 
 static void decide(struct plan_ctx *c, struct plan_service *s)
@@ -111,14 +157,8 @@ static void decide(struct plan_ctx *c, struct plan_service *s)
 		set_work(s, WORK_DEAD, mem_strdup("the engine could not remove it (dead)"));
 	} else if (!s->want) {
 		set_work(s, WORK_GONE, mem_strdup("no longer in the target"));
-	} else if (!service_config_diff(&k->config, &s->config, &s->changes)) {
-		set_work(s, WORK_REPLACE, changes_text(&s->changes));
-	} else if (s->doomed) {
-		set_work(s, WORK_REPLACE,
-			 mem_printf("network %s %s", s->doomed->name,
-				    s->doomed->work == RESOURCE_GONE ? "is no longer in the target" : "changed"));
 	} else {
-		decide_equal(s);
+		decide_wanted(c, s);
 	}
 }
 
@@ -234,4 +274,29 @@ bool plan_service_is_down(const struct plan_service *s)
 		break;
 	}
 	return false;
+}
+
+char *plan_app_why(const struct plan_app *a, bool fields)
+{
+	struct strv parts = {0};
+	char *joined = NULL;
+	size_t left = FIELDS_MAX;
+
+	for (size_t i = 0; i < a->n_services; i++) {
+		const struct plan_service *s = &a->services[i];
+		size_t n = s->changes.n ? s->changes.n : 1;
+		AUTO_FREE char *text = NULL;
+
+		if (!s->guarded || !s->reason || s->flight || (s->changes.n && !fields))
+			continue;
+		text = left == 0 ? NULL : s->changes.n ? fields_text(&s->changes, left) : mem_strdup(s->reason);
+		strv_take(&parts, text ? mem_printf("%s: %s", s->name, text) : mem_strdup("…"));
+		if (!text || n > left)
+			break;
+		left -= n;
+	}
+	if (parts.n)
+		joined = strv_join(&parts, "; ");
+	strv_deinit(&parts);
+	return joined;
 }

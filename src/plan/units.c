@@ -175,6 +175,27 @@ static bool is_awaited(const struct plan_service *s)
 	return false;
 }
 
+static bool fails(const struct plan_resource *r)
+{
+	return r && (r->failure || r->held_long);
+}
+
+static bool takes_long(const struct plan_ctx *c, const struct plan_resource *r)
+{
+	return fails(r) || (r && !r->app && c->supervisor0_waits_long);
+}
+
+/* A network is made anew after its last user is gone: all of them wait for one that backs off. */
+static void find_held_long(struct plan_ctx *c)
+{
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct plan_service *s = &c->services[i];
+
+		if (s->doomed && s->failure && !s->flight)
+			c->resources[s->doomed - c->resources].held_long = true;
+	}
+}
+
 static void spread_stuck(const struct plan_ctx *c, struct plan_service *s)
 {
 	bool comes_up = is_awaited(s);
@@ -191,9 +212,8 @@ static void spread_stuck(const struct plan_ctx *c, struct plan_service *s)
 	}
 	if (!plan_service_has_work(s) || s->flight)
 		return;
-	s->stuck = s->failure || s->stuck_on || (s->making && s->making->failure) ||
-		   (s->remaking && s->remaking->failure) || (comes_up && !s->image) ||
-		   (s->work == WORK_WAIT && !s->wait_until);
+	s->stuck = s->failure || s->stuck_on || takes_long(c, s->making) || takes_long(c, s->remaking) ||
+		   (comes_up && !s->image) || (s->work == WORK_WAIT && !s->wait_until);
 }
 
 void plan_units_order(struct plan_ctx *c)
@@ -201,6 +221,7 @@ void plan_units_order(struct plan_ctx *c)
 	find_dependencies(c);
 	order_services(c);
 	tie_services(c);
+	find_held_long(c);
 	for (size_t i = 0; i < c->n_services; i++)
 		c->services[i].unit = find_unit(c, i);
 	for (size_t i = 0; i < c->n_services; i++)
@@ -221,9 +242,10 @@ static enum plan_outcome wait_here(struct plan_service *s, enum plan_outcome out
 	return outcome;
 }
 
-static enum plan_outcome wait_resource(struct plan_service *s, const struct plan_resource *r)
+static enum plan_outcome wait_resource(const struct plan_ctx *c, struct plan_service *s, const struct plan_resource *r)
 {
-	return wait_here(s, r->failure ? OUT_LONG : OUT_SHORT, mem_printf("needs %s, which is not ready", r->subject));
+	return wait_here(s, takes_long(c, r) ? OUT_LONG : OUT_SHORT,
+			 mem_printf("needs %s, which is not ready", r->subject));
 }
 
 static enum plan_outcome evaluate_supervisor0(const struct plan_ctx *c, struct plan_service *s)
@@ -242,9 +264,9 @@ static enum plan_outcome evaluate_stop(const struct plan_ctx *c, struct plan_ser
 {
 	if (s->work == WORK_REPLACE) {
 		if (s->making)
-			return wait_resource(s, s->making);
-		if (s->remaking && s->remaking->failure)
-			return wait_resource(s, s->remaking);
+			return wait_resource(c, s, s->making);
+		if (fails(s->remaking))
+			return wait_resource(c, s, s->remaking);
 		if (s->stuck_on)
 			return wait_here(s, OUT_LONG,
 					 mem_printf("depends on %s, which cannot start now", s->stuck_on->name));
@@ -254,14 +276,14 @@ static enum plan_outcome evaluate_stop(const struct plan_ctx *c, struct plan_ser
 	return s->doomed && !s->doomed->app ? evaluate_supervisor0(c, s) : OUT_READY;
 }
 
-static enum plan_outcome evaluate_create(struct plan_service *s)
+static enum plan_outcome evaluate_create(const struct plan_ctx *c, struct plan_service *s)
 {
 	bool first_install = !s->app->n_containers && !s->removed;
 
 	if (!s->image || (first_install && s->app->n_missing))
 		return OUT_LONG; /* its app says that it is pulling */
 	if (s->making || s->remaking)
-		return wait_resource(s, s->making ? s->making : s->remaking);
+		return wait_resource(c, s, s->making ? s->making : s->remaking);
 	if (first_install && s->app->n_making)
 		return wait_here(s, OUT_SHORT, mem_strdup("networks and volumes of the app are made first"));
 	s->slot_free = first_install;
@@ -276,7 +298,7 @@ static enum plan_outcome evaluate_step(const struct plan_ctx *c, struct plan_ser
 	case STEP_REMOVE:
 		return s->work == WORK_REPLACE && s->on == s->current && !s->image ? OUT_LONG : OUT_READY;
 	case STEP_CREATE:
-		return evaluate_create(s);
+		return evaluate_create(c, s);
 	case STEP_START:
 		if (!s->start_after)
 			return OUT_READY;

@@ -139,6 +139,8 @@ static void app_settled(struct reconcile *r, struct app_row *row)
 
 void apps_update(struct reconcile *r)
 {
+	if (!r->target) /* nothing is wanted yet: what was being done for the last one is not over */
+		return;
 	for (size_t i = 0; i < r->plan.n_apps; i++) {
 		struct app_row *row = app_row(r, r->plan.apps[i].app_id);
 

@@ -2,9 +2,10 @@
  * Planner tests as rows: what is there, what is wanted, what happens. Items are separated by ';'.
  *
  *   services  web image=a [running|exited|created|dead|removing] [off] [after=db,cache] [net=x,y] [vol=db] [env=K] [api]
- *             [host] [app=2] [commit=c2] [error=text_with_underscores] [stopping=5]
+ *             [host] [app=2] [commit=c2] [error=text_with_underscores] [stopping=5] [named=other]
  *   both      network x [driver=d] [app=2]; volume db [driver=d] [app=2]
- *   current   image a; lock web [app=2]; held [app=2]; lost; leftover; removed web; owned 2; force; fail SUBJECT_WITH/…;
+ *   current   image a [unreadable]; lock web [app=2]; held [app=2]; lost; leftover; removed web; accepted web; owned 2;
+ *             force; fail SUBJECT_WITH/…;
  *             processors 1; delete-volumes; adopt; supervisor0 right|wrong; without-default (the default networks)
  *   target    none [app=2] (the app has no release)
  *
@@ -283,6 +284,8 @@ static inline void dsl_add_service(struct world *w, const struct dsl_item *item,
 	k->error = mem_strdup(dsl_get(item, "error"));
 	for (char *c = k->error; c && *c; c++)
 		*c = *c == '_' ? ' ' : *c;
+	if (dsl_get(item, "named"))
+		world_rename(k, dsl_get(item, "named"));
 	if (dsl_get(item, "stopping"))
 		k->stopping_until_ms = w->now_ms + 1000 * atoll(dsl_get(item, "stopping"));
 	for (size_t i = 0; i < a->n_networks; i++)
@@ -314,12 +317,12 @@ static inline void dsl_add_thing(struct world *w, const struct dsl_item *item)
 	buf_deinit(&text);
 }
 
-static inline void dsl_add_image(struct world *w, const char *name)
+static inline void dsl_add_image(struct world *w, const char *name, bool unreadable)
 {
 	struct err err;
 	AUTO_FREE char *reference = image_normalise(name, &err);
 
-	world_add_image(w, reference);
+	world_add_image(w, reference)->unreadable = unreadable;
 	if (!strv_has(&w->owned_images, reference))
 		strv_add(&w->owned_images, reference);
 }
@@ -331,7 +334,7 @@ static inline void dsl_add_other(struct world *w, const struct dsl_item *item)
 	if (dsl_is(item, "network") || dsl_is(item, "volume")) {
 		dsl_add_thing(w, item);
 	} else if (dsl_is(item, "image")) {
-		dsl_add_image(w, item->word[1]);
+		dsl_add_image(w, item->word[1], dsl_has(item, "unreadable"));
 	} else if (dsl_is(item, "lock")) {
 		strv_take(&w->held_by_apps, mem_printf("%lld/%s", (long long)app, item->word[1]));
 	} else if (dsl_is(item, "held") || dsl_is(item, "leftover")) {
@@ -341,6 +344,8 @@ static inline void dsl_add_other(struct world *w, const struct dsl_item *item)
 		world_lock(w, app)->state = LOCK_LOST;
 	} else if (dsl_is(item, "removed")) {
 		strv_take(&w->removed, mem_printf("%lld/%s", (long long)app, item->word[1]));
+	} else if (dsl_is(item, "accepted")) {
+		strv_take(&w->accepted, mem_printf("%lld/%s", (long long)app, item->word[1]));
 	} else if (dsl_is(item, "owned")) {
 		world_own(w, atoll(item->word[1]));
 	} else if (dsl_is(item, "foreign")) {

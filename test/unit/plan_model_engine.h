@@ -51,6 +51,7 @@ struct world {
 	size_t n_locks, locks_capacity;
 	struct strv held_by_apps; /* "1/web" */
 	struct strv removed;      /* "1/web" */
+	struct strv accepted;     /* "1/web" */
 	struct strv owned_images;
 	int64_t owned[32], forced[32];
 	size_t n_owned, n_forced;
@@ -66,7 +67,7 @@ struct world {
 	struct lock_views views;
 	struct plan_in_flight *in_flight;
 	struct plan_failure *in_failures;
-	struct plan_removed *in_removed;
+	struct plan_removed *in_removed, *in_accepted;
 };
 
 #define WORLD_CHECK(w, condition, ...)                                                                                 \
@@ -123,6 +124,7 @@ static inline void world_deinit(struct world *w)
 	current_deinit(&w->now);
 	strv_deinit(&w->held_by_apps);
 	strv_deinit(&w->removed);
+	strv_deinit(&w->accepted);
 	strv_deinit(&w->owned_images);
 	strv_deinit(&w->populated);
 	for (size_t i = 0; i < w->n_flights; i++)
@@ -139,6 +141,7 @@ static inline void world_deinit(struct world *w)
 	free(w->in_flight);
 	free(w->in_failures);
 	free(w->in_removed);
+	free(w->in_accepted);
 	*w = (struct world){0};
 }
 
@@ -237,6 +240,19 @@ static inline struct container *world_add_container(struct world *w, int64_t app
 	k->config = *config;
 	*config = (struct service_config){0};
 	return k;
+}
+
+/* By hand: a name that is not "<service>_<number>_<number>_<commit>" tells no commit. */
+static inline void world_rename(struct container *k, const char *name)
+{
+	int end = 0;
+
+	free(k->name);
+	free(k->commit);
+	k->name = mem_strdup(name);
+	if (str_starts(name, k->service))
+		sscanf(name + strlen(k->service), "_%*u_%*u_%n", &end);
+	k->commit = end ? mem_strdup(name + strlen(k->service) + end) : NULL;
 }
 
 /* As if this service had been installed from that document. */
@@ -471,7 +487,10 @@ static inline void world_make_views(struct world *w)
 		char *end;
 		int64_t app_id = strtoll(w->held_by_apps.v[i], &end, 10);
 
-		w->views.v[w->views.n++] = (struct lock_view){.app_id = app_id, .service = mem_strdup(end + 1)};
+		w->views.v[w->views.n++] = (struct lock_view){
+			.app_id = app_id,
+			.service = mem_strdup(end + 1),
+			.path = mem_printf("%s/%s/updates.lock", w->facts.lock_root, w->held_by_apps.v[i])};
 		world_lock(w, app_id);
 	}
 	qsort(w->views.v, w->views.n, sizeof(*w->views.v), world_compare_views);
@@ -490,6 +509,19 @@ static inline const char *world_key(void *ctx, int64_t app_id, const char *servi
 	return "secret";
 }
 
+static inline struct plan_removed *world_listed(const struct strv *rows)
+{
+	struct plan_removed *list = mem_new(rows->n + 1, sizeof(*list));
+
+	for (size_t i = 0; i < rows->n; i++) {
+		char *end;
+		int64_t app_id = strtoll(rows->v[i], &end, 10);
+
+		list[i] = (struct plan_removed){.app_id = app_id, .service = end + 1};
+	}
+	return list;
+}
+
 static inline struct plan_input world_input(struct world *w)
 {
 	struct plan_input in = {.target = w->target, .current = &w->now, .facts = &w->facts, .now_ms = w->now_ms};
@@ -501,9 +533,11 @@ static inline struct plan_input world_input(struct world *w)
 	free(w->in_flight);
 	free(w->in_failures);
 	free(w->in_removed);
+	free(w->in_accepted);
 	w->in_flight = mem_new(w->n_flights + 1, sizeof(*w->in_flight));
 	w->in_failures = mem_new(w->n_failures + 1, sizeof(*w->in_failures));
-	w->in_removed = mem_new(w->removed.n + 1, sizeof(*w->in_removed));
+	w->in_removed = world_listed(&w->removed);
+	w->in_accepted = world_listed(&w->accepted);
 	for (size_t i = 0; i < w->n_flights; i++)
 		if (!w->flights[i].dead) /* a die event ends a stop, whatever the answer does */
 			w->in_flight[in.n_in_flight++] =
@@ -518,16 +552,13 @@ static inline struct plan_input world_input(struct world *w)
 									.attempts = w->failures[i].attempts,
 									.retry_at_ms = w->failures[i].retry_at_ms,
 									.error = w->failures[i].error};
-	for (size_t i = 0; i < w->removed.n; i++) {
-		char *end;
-		int64_t app_id = strtoll(w->removed.v[i], &end, 10);
-
-		w->in_removed[in.n_removed++] = (struct plan_removed){.app_id = app_id, .service = end + 1};
-	}
 	in.locks = &w->views;
 	in.in_flight = w->in_flight;
 	in.failures = w->in_failures;
 	in.removed = w->in_removed;
+	in.n_removed = w->removed.n;
+	in.accepted = w->in_accepted;
+	in.n_accepted = w->accepted.n;
 	in.owned_apps = w->owned;
 	in.n_owned_apps = w->n_owned;
 	in.forced_apps = w->forced;
@@ -615,7 +646,8 @@ static inline void world_check_create(struct world *w, const struct plan_step *s
 	AUTO_FREE char *app = mem_printf("%lld", (long long)s->app_id);
 
 	WORLD_CHECK(w, !world_service(w, s->app_id, s->service), "%s exists already", s->subject);
-	WORLD_CHECK(w, world_find_image(w, s->image), "%s is made without image %s", s->subject, s->image);
+	WORLD_CHECK(w, world_find_image(w, s->image) && !world_find_image(w, s->image)->unreadable,
+		    "%s is made without image %s", s->subject, s->image);
 	WORLD_CHECK(w, s->name && s->config.image, "%s: no name or configuration", s->subject);
 	for (size_t i = 0; i < s->config.n_networks; i++)
 		WORLD_CHECK(w, world_find_network(w, s->config.networks[i].name), "%s is made without network %s",
@@ -776,7 +808,7 @@ static inline void world_effect(struct world *w, struct world_flight *f)
 
 	switch (f->kind) {
 	case STEP_PULL:
-		world_add_image(w, f->image);
+		world_add_image(w, f->image)->unreadable = false;
 		break;
 	case STEP_REMOVE_IMAGE:
 		world_remove_image(w, f->image);
@@ -807,12 +839,8 @@ static inline void world_effect(struct world *w, struct world_flight *f)
 		}
 		break;
 	case STEP_RENAME:
-		if (k) {
-			free(k->name);
-			k->name = mem_strdup(f->name);
-			free(k->commit);
-			k->commit = mem_strdup(strrchr(f->name, '_') + 1);
-		}
+		if (k)
+			world_rename(k, f->name);
 		break;
 	case STEP_CREATE_NETWORK:
 		world_create_network(w, f);

@@ -134,6 +134,90 @@ static void what_will_be_stopped_is_known_while_still_blocked(void **state)
 	world_deinit(&w);
 }
 
+static void taking_says_what_it_is_for(void **state)
+{
+	const struct plan_step *s;
+	struct world w;
+	struct plan p;
+
+	(void)state;
+	setup(&w, &p, "db image=a; off image=a exited env=1; old image=a; web image=a env=1; image b",
+	      "db image=b; off image=a env=2; web image=a env=2; new image=a");
+	s = find(&p, STEP_TAKE_LOCKS);
+	assert_int_equal(s->changes.n, 3);
+	assert_string_equal(s->changes.v[0].field, "db: image");
+	assert_string_equal(s->changes.v[1].field, "off: environment.K");
+	assert_string_equal(s->changes.v[2].field, "web: environment.K");
+	assert_string_equal(s->changes.v[2].current, "1");
+	assert_string_equal(s->changes.v[2].target, "2");
+	assert_string_equal(s->reason, "to stop db, old, web (new: new service; old: no longer in the target)");
+	plan_deinit(&p);
+	world_deinit(&w);
+	setup(&w, &p, "web image=a commit=c1", "web image=a commit=c2");
+	s = find(&p, STEP_TAKE_LOCKS);
+	assert_int_equal(s->changes.n, 0);
+	assert_string_equal(s->reason, "to change what does not run (web: release c1 -> c2, nothing else changed)");
+	plan_deinit(&p);
+	world_deinit(&w);
+}
+
+static void a_plan_says_why_while_still_blocked(void **state)
+{
+	struct world w;
+	struct plan p;
+
+	(void)state;
+	setup(&w, &p, "web image=a env=1; db image=b; lock db", "web image=a env=2; db image=b");
+	assert_string_equal(find_wait(&p, WAIT_LOCKED)->detail,
+			    "an application holds the update lock of db: /tmp/locks/1/db/updates.lock; the update goes "
+			    "on when it is released (web: environment.K)");
+	plan_deinit(&p);
+	world_deinit(&w);
+	setup(&w, &p, "web image=a; lock web", "none");
+	assert_string_equal(find_wait(&p, WAIT_LOCKED)->detail,
+			    "an application holds the update lock of web: /tmp/locks/1/web/updates.lock; the remove "
+			    "goes on when it is released (web: no longer in the target)");
+	plan_deinit(&p);
+	world_deinit(&w);
+	setup(&w, &p, "web image=a env=1; db image=b", "web image=a env=2; db image=c");
+	assert_string_equal(find_wait(&p, WAIT_PULLING)->detail,
+			    "image c:latest of the release is not here yet (db: image; web: environment.K)");
+	plan_deinit(&p);
+	world_deinit(&w);
+	setup(&w, &p, "", "web image=a");
+	assert_string_equal(find_wait(&p, WAIT_PULLING)->detail, "image a:latest of the release is not here yet");
+	plan_deinit(&p);
+	world_deinit(&w);
+}
+
+/* What stands in the last brackets of a wait for a lock, with `n` variables of db changed beside one of web. */
+static void check_why(unsigned n, const char *want)
+{
+	struct world w;
+	struct plan p;
+	char key[] = "A";
+
+	dsl_setup(&w, "db image=a; web image=a env=1; lock db");
+	world_set_target(&w, dsl_target("db image=a; web image=a env=2"));
+	for (unsigned i = 0; i < n; i++, key[0]++)
+		strmap_set(&world_service(&w, 1, "db")->config.env, key, "x");
+	p = (struct plan){0};
+	plan_again(&w, &p);
+	assert_string_equal(strrchr(find_wait(&p, WAIT_LOCKED)->detail, '('), want);
+	plan_deinit(&p);
+	world_deinit(&w);
+}
+
+static void no_more_than_five_reasons_are_named(void **state)
+{
+#define FOUR "(db: environment.A, environment.B, environment.C, environment.D"
+	(void)state;
+	check_why(4, FOUR "; web: environment.K)");
+	check_why(5, FOUR ", environment.E; …)");
+	check_why(6, FOUR ", environment.E, …)");
+#undef FOUR
+}
+
 static void what_will_be_stopped_is_not_known_before_the_images_are_here(void **state)
 {
 	struct world w;
@@ -255,6 +339,9 @@ int main(void)
 	static const struct CMUnitTest more[] = {
 		cmocka_unit_test(taking_names_all_services_and_those_it_will_stop),
 		cmocka_unit_test(what_will_be_stopped_is_known_while_still_blocked),
+		cmocka_unit_test(taking_says_what_it_is_for),
+		cmocka_unit_test(a_plan_says_why_while_still_blocked),
+		cmocka_unit_test(no_more_than_five_reasons_are_named),
 		cmocka_unit_test(what_will_be_stopped_is_not_known_before_the_images_are_here),
 		cmocka_unit_test(force_is_told_to_the_lock_step),
 		cmocka_unit_test(locks_stay_while_a_stop_is_in_flight_whatever_the_target_says),

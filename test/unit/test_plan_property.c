@@ -1,8 +1,9 @@
 /*
  * The planner under random weather: targets change, steps overlap, fail and are forgotten, applications lock and unlock,
- * containers and images vanish, the supervisor restarts. Whatever the order, the rules of plan_model_engine.h hold at each
- * step, and once the weather is calm everything ends at the target with all locks free. A failure prints its seed;
- * PLAN_SEED=<seed> runs that case alone, PLAN_TRACE=1 shows its steps, PLAN_CASES=<n> runs more.
+ * containers and images vanish, become unreadable or are renamed, the engine goes away, the supervisor restarts.
+ * Whatever the order, the rules of plan_model_engine.h hold at each step, and once the weather is calm everything ends
+ * at the target with all locks free. A failure prints its seed; PLAN_SEED=<seed> runs that case alone, PLAN_TRACE=1
+ * shows its steps, PLAN_CASES=<n> runs more.
  */
 #include "plan_dsl.h"
 
@@ -227,7 +228,9 @@ static size_t turn(struct weather *x, bool simple, bool calm, struct plan *keep)
 	plan_make(&in, &p);
 	world_check_plan(w, &p);
 	for (size_t i = 0; i < w->n_flights; i++)
-		WORLD_CHECK(w, w->flights[i].dead || w->flights[i].kind == STEP_PULL || is_echoed(&w->flights[i], &p),
+		WORLD_CHECK(w,
+			    w->flights[i].dead || (w->now.known && w->flights[i].kind == STEP_PULL) ||
+				    is_echoed(&w->flights[i], &p),
 			    "%s in flight is not in the plan", w->flights[i].subject);
 	drop_unwanted_pulls(w, &p);
 	for (size_t i = 0; i < p.n_steps; i++) {
@@ -317,7 +320,7 @@ static void something_vanishes(struct weather *x)
 	struct container *k =
 		w->now.n_containers ? &w->now.containers[below(&x->random, (unsigned)w->now.n_containers)] : NULL;
 
-	switch (below(&x->random, 4)) {
+	switch (below(&x->random, 6)) {
 	case 0:
 		if (k)
 			world_remove_container(w, k);
@@ -329,6 +332,14 @@ static void something_vanishes(struct weather *x)
 	case 2:
 		if (k && k->state == CONTAINER_EXITED)
 			k->state = CONTAINER_DEAD;
+		break;
+	case 3:
+		if (k)
+			world_rename(k, k->id);
+		break;
+	case 4:
+		if (w->now.n_images)
+			w->now.images[below(&x->random, (unsigned)w->now.n_images)].unreadable = true;
 		break;
 	default:
 		if (w->now.n_images)
@@ -368,6 +379,8 @@ static void something_happens(struct weather *x)
 		restart(x);
 	} else if (what < 95 && w->n_forced == 0) {
 		w->forced[w->n_forced++] = 1 + below(&x->random, 3);
+	} else if (what >= 97) {
+		w->now.known = !w->now.known; /* the engine goes away, or is back */
 	}
 }
 
@@ -389,6 +402,7 @@ static void calm_down(struct weather *x, bool simple)
 {
 	struct world *w = &x->w;
 
+	w->now.known = true;
 	for (int64_t app = 1; app <= 3; app++)
 		world_drop_rows(&w->held_by_apps, app, NULL);
 	for (unsigned round = 0; round < CALM_ROUNDS; round++) {

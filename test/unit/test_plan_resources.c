@@ -69,14 +69,32 @@ static const struct dsl_row rows[] = {
 	{"old images go a few at a time", "web image=a; image b; image c; image d; processors 2", "web image=a",
 	 "rmi b + rmi c; rmi d"},
 	{"an image that cannot be removed keeps nothing from going on",
-	 "web image=a; image b; image c; fail image b:latest", "web image=a", "rmi c | backoff image b:latest"},
+	 "web image=a; image b; image c; fail image b:latest", "web image=a", "rmi c"},
 	{"an image that failed to be removed does not hold back a later update",
 	 "web image=a env=1; image b; fail image b:latest", "web image=a env=2",
-	 "lock; stop web; remove web; create web; start web; unlock | backoff image b:latest"},
+	 "lock; stop web; remove web; create web; start web; unlock"},
 	{"old images stay while a service is not up again", "web image=a created; image b; fail service 1/web",
 	 "web image=a", "| backoff service 1/web"},
 	{"old images go although another app is locked", "web image=a; image b; db image=c env=1 app=2; lock db app=2",
 	 "web image=a; db image=c env=2 app=2", "rmi b | locked db (2)"},
+	{"an image that cannot be read is pulled again before anything is made from it",
+	 "image a unreadable; network default", "web image=a", "pull a; create web; start web"},
+	{"an image that cannot be read is pulled again and its container left alone", "web image=a; image a unreadable",
+	 "web image=a", "pull a"},
+	{"a network is not made anew while a user of it backs off: the others stay up",
+	 "a image=i net=x; b image=i net=x; network x driver=bridge; fail service 1/a",
+	 "a image=i net=x; b image=i net=x; network x driver=macvlan",
+	 "| dependency, backoff service 1/a, dependency b"},
+	{"a service that needs supervisor0 stays up while a user of it in another app backs off",
+	 "web image=a api; db image=a api app=2; supervisor0 wrong; fail service 2/db app=2",
+	 "web image=a api; db image=a api app=2", "| dependency, dependency web, backoff service 2/db (2)"},
+	{"locks are given back while supervisor0 waits for another app that backs off",
+	 "web image=a; image a; held; removed api; db image=a api app=2; supervisor0 wrong; fail service 2/db app=2",
+	 "web image=a; api image=a api; db image=a api app=2",
+	 "unlock | dependency, dependency api, backoff service 2/db (2)"},
+	{"locks are given back while supervisor0 waits for another app that is locked",
+	 "web image=a; image a; held; removed api; db image=a api app=2; supervisor0 wrong; lock db app=2",
+	 "web image=a; api image=a api; db image=a api app=2", "unlock | dependency, dependency api, locked db (2)"},
 	{"two apps that wait for the same failing image both say so",
 	 "web image=a; db image=a app=2; fail image z:latest", "web image=z; db image=z app=2",
 	 "| backoff image z:latest, backoff image z:latest for 2 (2)"},
@@ -106,6 +124,28 @@ static void a_volume_that_differs_is_noted_once(void **state)
 	assert_string_equal(p.notes.v[0],
 			    "volume 1_v: driver differs (local, the target says nfs); kept, data is never deleted "
 			    "implicitly");
+	plan_deinit(&p);
+	world_deinit(&w);
+}
+
+static void an_image_that_cannot_be_removed_is_noted_and_tried_again(void **state)
+{
+	struct world w;
+	struct plan p;
+
+	(void)state;
+	dsl_setup(&w, "web image=a; image b; fail image b:latest");
+	world_set_target(&w, dsl_target("web image=a"));
+	p = plan_of(&w);
+	assert_true(p.settled);
+	assert_int_equal(p.notes.n, 1);
+	assert_string_equal(p.notes.v[0], "image b:latest is kept: it did not work; tried again later");
+	plan_deinit(&p);
+	w.now_ms = w.failures[0].retry_at_ms;
+	p = plan_of(&w);
+	assert_int_equal(p.notes.n, 0);
+	assert_int_equal(p.n_steps, 1);
+	assert_int_equal(p.steps[0].kind, STEP_REMOVE_IMAGE);
 	plan_deinit(&p);
 	world_deinit(&w);
 }
@@ -174,6 +214,7 @@ int main(void)
 {
 	static const struct CMUnitTest more[] = {
 		cmocka_unit_test(a_volume_that_differs_is_noted_once),
+		cmocka_unit_test(an_image_that_cannot_be_removed_is_noted_and_tried_again),
 		cmocka_unit_test(a_network_that_somebody_else_uses_is_noted_and_left),
 		cmocka_unit_test(a_pull_nobody_wants_any_more_is_not_echoed),
 		cmocka_unit_test(an_image_that_lost_its_name_is_pulled_and_nothing_restarts),

@@ -45,6 +45,32 @@ static const struct dsl_row rows[] = {
 	 "pull b2; lock; stop db + rename web; remove db; create db; start db; unlock; rmi b"},
 	{"a created container of the release before is started first and renamed later",
 	 "web image=a created commit=c1; lock web", "web image=a commit=c2", "start web | locked web"},
+	{"a container renamed by hand gets its name back, under the locks", "web image=a named=mine", "web image=a",
+	 "lock; rename web; unlock"},
+	{"a container renamed by hand keeps that name while its app is locked", "web image=a named=mine; lock web",
+	 "web image=a", "| locked web"},
+	{"a container renamed by hand that was not started yet is started first", "web image=a created named=mine",
+	 "web image=a", "start web; lock; rename web; unlock"},
+	{"a container renamed by hand and changed is replaced", "web image=a env=1 named=mine", "web image=a env=2",
+	 "lock; stop web; remove web; create web; start web; unlock"},
+	{"a name that differs in its ids alone stays", "web image=a named=web_8_9_c1", "web image=a", ""},
+	{"what an engine keeps different is accepted", "web image=a env=1; accepted web", "web image=a env=2", ""},
+	{"what is accepted does not wait for a lock", "web image=a env=1; accepted web; lock web", "web image=a env=2",
+	 ""},
+	{"what is accepted is started when it was created", "web image=a env=1 created; accepted web",
+	 "web image=a env=2", "start web"},
+	{"what is accepted is renamed for a new release", "web image=a env=1 commit=c1; accepted web",
+	 "web image=a env=2 commit=c2", "lock; rename web; unlock"},
+	{"what is accepted is stopped when it is not to run", "web image=a env=1; accepted web",
+	 "web image=a env=2 off", "lock; stop web; unlock"},
+	{"what is accepted goes when it left the target", "web image=a env=1; db image=a; accepted web", "db image=a",
+	 "lock; stop web; remove web; unlock"},
+	{"what is accepted is replaced when its network changes",
+	 "web image=a env=1 net=x; network x driver=bridge; accepted web",
+	 "web image=a env=2 net=x; network x driver=macvlan",
+	 "lock; stop web; remove web; -net x; +net x; create web; start web; unlock"},
+	{"only the service that was accepted is", "web image=a env=1; web image=a env=1 app=2; accepted web app=2",
+	 "web image=a env=2; web image=a env=2 app=2", "lock; stop web; remove web; create web; start web; unlock"},
 	{"a service that is not to run is renamed before it is stopped", "web image=a commit=c1",
 	 "web image=a off commit=c2", "lock; rename web; stop web; unlock"},
 	{"a service that is not to run is stopped and stays", "web image=a", "web image=a off",
@@ -151,15 +177,141 @@ static void an_engine_that_is_away_is_the_only_wait(void **state)
 	drop(&f);
 }
 
+static void again(struct planned *f)
+{
+	struct plan_input in = world_input(&f->w);
+
+	plan_deinit(&f->p);
+	plan_make(&in, &f->p);
+	world_check_plan(&f->w, &f->p);
+}
+
+static void what_is_in_flight_goes_on_while_the_engine_is_away(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "web image=a; db image=a env=1 app=2; held app=2; removed db app=2",
+	     "web image=b; db image=a env=2 app=2");
+	assert_int_equal(f.p.n_steps, 2);
+	for (size_t i = 0; i < f.p.n_steps; i++)
+		world_begin(&f.w, &f.p.steps[i]);
+	f.w.now.known = false;
+	again(&f);
+	assert_int_equal(f.p.n_steps, 2);
+	assert_int_equal(f.p.steps[0].kind, STEP_PULL);
+	assert_true(f.p.steps[0].in_flight);
+	assert_int_equal(f.p.steps[1].kind, STEP_STOP);
+	assert_true(f.p.steps[1].in_flight);
+	assert_int_equal(f.p.n_waits, 1);
+	assert_int_equal(f.p.waits[0].kind, WAIT_ENGINE);
+	drop(&f);
+}
+
 static void without_a_target_nothing_is_planned(void **state)
 {
 	struct planned f;
 
 	(void)state;
-	make(&f, "web image=a; leftover", NULL);
+	make(&f, "web image=a; db image=a created", NULL);
 	assert_int_equal(f.p.n_steps, 0);
 	assert_int_equal(f.p.n_waits, 0);
 	assert_true(f.p.settled);
+	drop(&f);
+}
+
+static void without_a_target_locks_of_an_earlier_run_are_given_back(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "web image=a; leftover; held app=2", NULL);
+	assert_int_equal(f.p.n_steps, 2);
+	assert_int_equal(f.p.steps[0].kind, STEP_RELEASE_LOCKS);
+	assert_string_equal(f.p.steps[0].subject, "locks 1");
+	assert_string_equal(f.p.steps[0].reason, "left by an earlier run");
+	assert_string_equal(f.p.steps[1].subject, "locks 2");
+	assert_string_equal(f.p.steps[1].reason, "there is no target");
+	assert_false(f.p.apps[0].settled);
+	f.w.now.known = false;
+	again(&f);
+	assert_int_equal(f.p.n_steps, 0); /* not before it is known what may be stopping */
+	f.w.now.known = true;
+	again(&f);
+	dsl_round(&f.w, &f.p);
+	again(&f);
+	assert_true(f.p.settled);
+	assert_true(f.p.apps[0].settled);
+	drop(&f);
+}
+
+static void without_a_target_locks_stay_until_an_earlier_stop_is_over(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "web image=a stopping=5; db image=a stopping=3; leftover", NULL);
+	assert_int_equal(f.p.n_steps, 0);
+	assert_int_equal(f.p.n_waits, 1);
+	assert_int_equal(f.p.waits[0].kind, WAIT_OPERATION);
+	assert_int_equal(f.p.waits[0].until_ms, f.w.now_ms + 5000);
+	assert_false(f.p.apps[0].settled);
+	f.w.now_ms += 5000;
+	again(&f);
+	assert_int_equal(f.p.n_steps, 1);
+	assert_int_equal(f.p.steps[0].kind, STEP_RELEASE_LOCKS);
+	drop(&f);
+}
+
+static void without_a_target_locks_stay_while_a_step_is_in_flight(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "web image=a env=1; held; removed web", "web image=a env=2");
+	world_begin(&f.w, &f.p.steps[0]);
+	world_set_target(&f.w, NULL);
+	again(&f);
+	assert_int_equal(f.p.n_steps, 1);
+	assert_true(f.p.steps[0].in_flight);
+	assert_int_equal(f.p.steps[0].kind, STEP_STOP);
+	world_end(&f.w, 0, NULL);
+	again(&f);
+	assert_int_equal(f.p.n_steps, 1);
+	assert_int_equal(f.p.steps[0].kind, STEP_RELEASE_LOCKS);
+	drop(&f);
+}
+
+static void what_is_accepted_is_noted_once_and_stops_nothing(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "web image=a env=3 dead; web image=a env=1; accepted web", "web image=a env=2 vol=v");
+	assert_int_equal(f.p.notes.n, 1);
+	assert_string_equal(f.p.notes.v[0],
+			    "service web of app 1: the engine keeps another environment.K, volumes; left as it is");
+	assert_int_equal(f.p.apps[0].replaces.n, 0);
+	drop(&f);
+}
+
+static void a_note_of_what_is_accepted_names_a_few_fields_only(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "web image=a; accepted web", "web image=a");
+	assert_int_equal(f.p.notes.n, 0); /* nothing differs */
+	for (char key[] = "A"; key[0] <= 'F'; key[0]++) {
+		strmap_set(&world_service(&f.w, 1, "web")->config.env, key, "1");
+		again(&f);
+		assert_true(f.p.settled);
+		assert_int_equal(f.p.notes.n, 1);
+		assert_int_equal(strstr(f.p.notes.v[0], ", …;") != NULL, key[0] == 'F');
+	}
+	assert_string_equal(f.p.notes.v[0],
+			    "service web of app 1: the engine keeps another environment.A, environment.B, "
+			    "environment.C, environment.D, environment.E, …; left as it is");
 	drop(&f);
 }
 
@@ -212,6 +364,10 @@ static void reasons_tell_new_services_from_replaced_ones(void **state)
 	drop(&f);
 	make(&f, "web image=a commit=c1; held", "web image=a commit=c2");
 	assert_string_equal(step(&f, STEP_RENAME)->reason, "release c1 -> c2, nothing else changed");
+	drop(&f);
+	make(&f, "web image=a named=mine; held", "web image=a");
+	assert_string_equal(step(&f, STEP_RENAME)->reason, "its name mine tells no release");
+	assert_string_equal(step(&f, STEP_RENAME)->name, "web_1_1_c1");
 	drop(&f);
 	make(&f, "web image=a; db image=a; held; removed db", "web image=a");
 	assert_string_equal(step(&f, STEP_STOP)->reason, "no longer in the target");
@@ -274,7 +430,13 @@ int main(void)
 {
 	static const struct CMUnitTest more[] = {
 		cmocka_unit_test(an_engine_that_is_away_is_the_only_wait),
+		cmocka_unit_test(what_is_in_flight_goes_on_while_the_engine_is_away),
 		cmocka_unit_test(without_a_target_nothing_is_planned),
+		cmocka_unit_test(without_a_target_locks_of_an_earlier_run_are_given_back),
+		cmocka_unit_test(without_a_target_locks_stay_until_an_earlier_stop_is_over),
+		cmocka_unit_test(without_a_target_locks_stay_while_a_step_is_in_flight),
+		cmocka_unit_test(what_is_accepted_is_noted_once_and_stops_nothing),
+		cmocka_unit_test(a_note_of_what_is_accepted_names_a_few_fields_only),
 		cmocka_unit_test(foreign_apps_are_listed),
 		cmocka_unit_test(a_stop_says_which_fields_differ),
 		cmocka_unit_test(reasons_tell_new_services_from_replaced_ones),
