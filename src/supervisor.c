@@ -469,6 +469,6 @@ int supervisor_run(const struct run_options *o)
 	device_facts_deinit(&s.facts);
 	if (!s.exit_code)
 		log_info("stopped", kv_i64("worst_turn_cpu_us", stalls.worst_cpu_us),
-			 kv_i64("worst_turn_wall_us", stalls.worst_wall_us), kv_i64("turns", (int64_t)stalls.turns));
+			 kv_i64("turns", (int64_t)stalls.turns));
 	return s.exit_code;
 }

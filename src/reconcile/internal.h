@@ -225,6 +225,8 @@ void cache_wait_run(struct waiter *list);
 void steps_start(struct reconcile *r, struct plan_step *s);
 void steps_drop_unwanted(struct reconcile *r, const struct plan *p);
 void steps_cancel_pulls(struct reconcile *r);
+/* Does this event only tell of a step of ours that reads its container again anyway? */
+bool steps_will_look(const struct reconcile *r, const struct engine_event *ev);
 void steps_container_changed(struct reconcile *r, const char *id);
 void running_free(struct running *s);
 

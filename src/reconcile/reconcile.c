@@ -153,15 +153,8 @@ static void plan_once(struct reconcile *r)
 	note_settled(r);
 }
 
-static void on_round(void *ctx)
+static void run_round(struct reconcile *r)
 {
-	struct reconcile *r = ctx;
-
-	if (r->stopping) {
-		if (!r->pending)
-			finish(r);
-		return;
-	}
 	if (cache_images_ready(r)) {
 		declare(r);
 		for (int i = 0; i < ROUNDS_A_TURN; i++) {
@@ -180,6 +173,20 @@ static void on_round(void *ctx)
 		if (r->o.changed)
 			r->o.changed(r->o.ctx);
 	}
+}
+
+static void on_round(void *ctx)
+{
+	struct reconcile *r = ctx;
+
+	if (r->stopping) {
+		if (!r->pending)
+			finish(r);
+		return;
+	}
+	log_hold(); /* what was begun is on its way before it is told of */
+	run_round(r);
+	log_release();
 }
 
 static void on_timer(void *ctx)

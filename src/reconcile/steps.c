@@ -145,13 +145,10 @@ static void refresh(struct running *s)
 		cache_refresh(r, LIST_VOLUMES, on_refreshed, s);
 		break;
 	default:
-		if (s->container_id) {
+		if (s->container_id)
 			cache_refresh_container(r, s->container_id, on_refreshed, s);
-			break;
-		}
-		s->settling = false;
-		reconcile_drop(r);
-		over(s);
+		else /* a create that failed, or of which we do not know how it ended */
+			cache_refresh(r, LIST_CONTAINERS, on_refreshed, s);
 	}
 }
 
@@ -194,6 +191,21 @@ void steps_container_changed(struct reconcile *r, const char *id)
 		if (!c || c->state == CONTAINER_EXITED || c->state == CONTAINER_DEAD)
 			over(s);
 	}
+}
+
+bool steps_will_look(const struct reconcile *r, const struct engine_event *ev)
+{
+	for (const struct running *s = r->running; s; s = s->next) {
+		if (s->over || s->settling)
+			continue;
+		if (s->kind == STEP_CREATE && str_eq(ev->action, "create") && str_eq(ev->name, s->name))
+			return true;
+		if (s->kind == STEP_START && str_eq(ev->action, "start") && str_eq(ev->id, s->container_id))
+			return true;
+		if (s->kind == STEP_RENAME && str_eq(ev->action, "rename") && str_eq(ev->id, s->container_id))
+			return true;
+	}
+	return false;
 }
 
 static void on_progress(void *ctx, int percent)

@@ -169,7 +169,7 @@ static void on_event(void *ctx, const struct engine_event *ev)
 			reconcile_poke(r);
 		} else if (strcmp(ev->action, "kill") == 0)
 			on_kill(r, ev->id);
-		else if (container_event_matters(ev->action))
+		else if (container_event_matters(ev->action) && !steps_will_look(r, ev))
 			cache_refresh_container(r, ev->id, NULL, NULL);
 		break;
 	case ENGINE_NETWORK:

@@ -1,6 +1,6 @@
 /*
- * The log. A line is put together in memory and leaves in one write(2), so that lines of several processes on one pipe
- * do not mix. On a non-blocking descriptor whose reader does not keep up, lines are dropped and counted, and the count
+ * The log. Lines are put together in memory and leave whole, in one write(2), so that lines of several processes on one
+ * pipe do not mix. On a non-blocking descriptor whose reader does not keep up, lines are dropped and counted, and the count
  * is the next line that gets through.
  */
 #include "util/log.h"
@@ -17,6 +17,7 @@
 #include "util/str.h"
 
 #define VALUE_MAX_BYTES 4096
+#define HELD_MAX_BYTES  262144
 #define LINE_MAX_BYTES  262144 /* some 10 values of which every byte is escaped; a longer line is cut and marked */
 
 static struct {
@@ -26,6 +27,11 @@ static struct {
 	uint64_t dropped; /* lines since the last that was written */
 	bool torn;        /* a line stopped in its middle: end it before the next */
 } out = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .fd = STDOUT_FILENO};
+
+static struct {
+	struct buf lines;
+	unsigned depth; /* of log_hold() */
+} held;
 
 static const char *const level_names[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -192,16 +198,55 @@ static size_t write_bytes(const char *data, size_t len)
 	return done;
 }
 
-static bool write_line(const struct buf *line)
+/* Lines, whole or cut where the descriptor took no more; what it did not take is counted. */
+static void write_lines(const char *data, size_t len)
 {
-	size_t done;
+	size_t done = 0;
 
-	if (out.torn && write_bytes("\n", 1) == 0)
-		return false;
-	out.torn = false;
-	done = write_bytes(line->data, line->len);
-	out.torn = done > 0 && done < line->len;
-	return done == line->len;
+	if (!out.torn || write_bytes("\n", 1) == 1) {
+		out.torn = false;
+		done = write_bytes(data, len);
+		out.torn = done > 0 && data[done - 1] != '\n';
+	}
+	for (; done < len; done++)
+		out.dropped += data[done] == '\n';
+}
+
+static void flush(void)
+{
+	if (held.lines.len)
+		write_lines(held.lines.data, held.lines.len);
+	buf_clear(&held.lines);
+}
+
+void log_hold(void)
+{
+	if (held.depth++ == 0)
+		buf_init(&held.lines, HELD_MAX_BYTES);
+}
+
+void log_release(void)
+{
+	if (--held.depth)
+		return;
+	flush();
+	buf_deinit(&held.lines);
+}
+
+/* The line that tells of lost ones goes first, and only if it goes itself does another follow. */
+static bool tell_dropped(struct buf *line)
+{
+	struct kv lost[] = {kv_i64("count", (int64_t)out.dropped), {.type = KV_END}};
+	size_t dropped = out.dropped;
+
+	make_line(line, LOG_LEVEL_WARN, "log_lines_dropped", lost);
+	out.dropped = 0;
+	write_lines(line->data, line->len);
+	buf_clear(line);
+	if (!out.dropped)
+		return true;
+	out.dropped = dropped;
+	return false;
 }
 
 void log_write(enum log_level level, const char *event, const struct kv *fields)
@@ -210,18 +255,19 @@ void log_write(enum log_level level, const char *event, const struct kv *fields)
 	struct buf line;
 
 	buf_init(&line, LINE_MAX_BYTES);
-	if (out.dropped) {
-		struct kv lost[] = {kv_i64("count", (int64_t)out.dropped), {.type = KV_END}};
-
-		make_line(&line, LOG_LEVEL_WARN, "log_lines_dropped", lost);
-		if (write_line(&line))
-			out.dropped = 0;
-		buf_clear(&line);
-	}
-	if (!out.dropped)
-		make_line(&line, level, event, fields);
-	if (out.dropped || !write_line(&line))
+	if (out.dropped)
+		flush();
+	if (out.dropped && !tell_dropped(&line)) {
 		out.dropped++;
+	} else {
+		make_line(&line, level, event, fields);
+		if (!held.depth) {
+			write_lines(line.data, line.len);
+		} else if (buf_add(&held.lines, line.data, line.len) < 0) {
+			flush();
+			buf_add(&held.lines, line.data, line.len);
+		}
+	}
 	buf_deinit(&line);
 	errno = saved;
 }

@@ -313,6 +313,49 @@ static void a_line_after_a_torn_one_stands_alone(void **state)
 	assert_int_equal(occurrences(after, " info after\n"), 1);
 }
 
+static void held_lines_leave_together_at_the_outermost_release(void **state)
+{
+	AUTO_FREE char *nothing = NULL, *all = NULL;
+	const char *two;
+
+	(void)state;
+	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, writer);
+	log_hold();
+	log_info("one");
+	log_hold();
+	log_info("two");
+	log_release();
+	nothing = logged();
+	assert_string_equal(nothing, "");
+	log_release();
+	all = logged();
+	two = strstr(all, "info two\n");
+	assert_non_null(two);
+	assert_true(strstr(all, "info one\n") < two);
+	log_info("three");
+	assert_line("info three\n");
+}
+
+static void much_held_text_is_written_before_its_time_and_nothing_is_lost(void **state)
+{
+	AUTO_FREE char *value = mem_new(1, 4001);
+	size_t lines = 0;
+
+	(void)state;
+	memset(value, 'x', 4000);
+	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, writer);
+	fcntl(writer, F_SETPIPE_SZ, 1 << 20);
+	log_hold();
+	for (int i = 0; i < 100; i++)
+		log_info("big", kv_str("v", value));
+	log_release();
+	AUTO_FREE char *all = logged();
+
+	for (const char *p = all; (p = strchr(p, '\n')); p++)
+		lines++;
+	assert_int_equal(lines, 100);
+}
+
 static void logging_keeps_errno(void **state)
 {
 	(void)state;
@@ -337,6 +380,8 @@ int main(void)
 		TEST(many_large_values_still_give_one_whole_line),
 		TEST(a_reader_that_does_not_keep_up_costs_lines_that_are_counted),
 		TEST(a_line_after_a_torn_one_stands_alone),
+		TEST(held_lines_leave_together_at_the_outermost_release),
+		TEST(much_held_text_is_written_before_its_time_and_nothing_is_lost),
 		TEST(logging_keeps_errno),
 	};
 
