@@ -132,7 +132,7 @@ static void answer_target_errors(struct http_exchange *x, int status, const stru
 	json_kv_str(w, "message", message);
 	json_key(w, "errors");
 	json_open_array(w);
-	for (size_t i = 0; i < errors->n; i++) {
+	for (size_t i = 0; first && i < errors->n; i++) {
 		json_open_object(w);
 		json_kv_str(w, "path", errors->v[i].path);
 		json_kv_str(w, "message", errors->v[i].message);

@@ -51,7 +51,7 @@ static int inflate_bytes(const char *text, size_t len, int window_bits, char **o
 	z_stream z = {.next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)len};
 	AUTO_FREE char *to = NULL;
 	size_t capacity = 0;
-	int rc;
+	int rc = Z_OK;
 
 	if (inflateInit2(&z, window_bits) != Z_OK)
 		return -ENOMEM;

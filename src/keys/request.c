@@ -42,7 +42,7 @@ static size_t form_decode(const char *text, size_t len, char *out, size_t size)
 /* 0: the parameter is absent, repeated, structured (apikey[]=) or empty; else its value is in `out`. */
 static bool key_of_query(const char *query, char out[KEY_MAX])
 {
-	char name[sizeof(PARAMETER) + 1]; /* room to see what is behind */
+	char name[sizeof(PARAMETER) + 1] = ""; /* room to see what is behind */
 	unsigned seen = 0;
 
 	while (query && *query) {

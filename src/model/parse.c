@@ -2,7 +2,6 @@
 #include "model/parse.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -189,7 +188,7 @@ bool parse_id(struct parse *p, const struct at *at, const struct json *v, int64_
 	double d = json_double(v);
 	int64_t n = -1;
 
-	if (json_is(v, JSON_NUMBER) && d >= 0 && d <= (double)PARSE_ID_MAX && floor(d) == d)
+	if (json_is(v, JSON_NUMBER) && d >= 0 && d <= (double)PARSE_ID_MAX && (double)(int64_t)d == d)
 		n = (int64_t)d;
 	else if (json_str(v))
 		id_of_string(json_str(v), &n);

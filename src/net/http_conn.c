@@ -452,7 +452,7 @@ static void on_closed(uv_handle_t *h)
 	x->peer_gone = true;
 	if (x->is_held && x->on_close && !x->told_gone)
 		conn_tell_gone(x);
-	if (x->is_held)
+	if (x->is_held) /* NOLINT(clang-analyzer-unix.Malloc): x->server is set, so conn_tell_gone() freed nothing */
 		x->server = NULL; /* the handler's answer, or its on_close, ends it */
 	else
 		conn_free(x);

@@ -6,7 +6,7 @@
 #define UTIL_ERR_H
 
 struct err {
-	int code; /* negative errno; 0 while unused */
+	int code;      /* negative errno; 0 while unused */
 	char msg[480]; /* an engine's sentence about a port has 300 */
 };
 
