@@ -1,0 +1,46 @@
+"""Own network and mount name spaces for the whole test session.
+
+Everything the session starts (engine, registry, supervisors) inherits them: ports cannot collide with the machine's, bridges and
+mounts vanish with the last process, and a running engine or supervisor of the machine is neither seen nor touched.
+"""
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_REC, MS_PRIVATE, MNT_DETACH = 0x4000, 1 << 18, 2
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+PR_SET_PDEATHSIG = 1
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+# How long a test waits for what must happen; a deadline, never an expectation.
+DEADLINE = float(os.environ.get("LK_TEST_DEADLINE", "30"))
+
+
+def enter():
+    if os.geteuid() != 0:
+        raise SystemExit("the system tests start a private container engine: run them as root")
+    if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
+        raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}: the system tests need their own name spaces")
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+def unmount_below(directory):
+    with open("/proc/self/mounts") as f:
+        points = [line.split()[1] for line in f]
+    for point in reversed(points):
+        if point.startswith(directory + "/"):
+            libc.umount2(point.encode(), MNT_DETACH)
+
+
+def die_with_parent():
+    """For preexec_fn: a session that is killed leaves no daemon behind."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
