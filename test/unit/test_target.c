@@ -58,21 +58,20 @@ static void null_means_the_default_where_the_schema_says_so(void **state)
 
 static void services_of_the_host_and_the_supervisor_are_left_out(void **state)
 {
-	struct target *t =
-		fixture_target("{\"apps\":{\"aa\":{\"id\":1,\"name\":\"\",\"is_host\":true,\"releases\":{\"c\":{"
-			       "\"services\":{" SERVICE("os", "\"io.balena.image.class\":\"hostapp\"") "," SERVICE(
-				       "root",
-				       "\"io.balena.image.store\":"
-				       "\"root\"") "," SERVICE("plain",
-							       "") "}}}},\"52e35121417640b1b28a680504e4039b\":{\"id\":"
-								   "2,\"name\":\"\",\"releases\":{\"c\":{\"services\":"
-								   "{" SERVICE("core", "\"io.balena.features.dbus\":"
-										       "\"1\"") ",\"other\":{\"image\":"
-												"\"a\",\"environment\":"
-												"{},\"labels\":{},"
-												"\"composition\":"
-												"{\"depends_on\":["
-												"\"core\"]}}}}}}}}");
+	struct target *t = fixture_target(
+		"{\"apps\":{\"aa\":{\"id\":1,\"name\":\"\",\"is_host\":true,\"releases\":{\"c\":{"
+		"\"services\":{" SERVICE("os", "\"io.balena.image.class\":\"hostapp\"") "," SERVICE(
+			"root",
+			"\"io.balena.image.store\":"
+			"\"root\"") "," SERVICE("plain", "") "}}}},\"52e35121417640b1b28a680504e4039b\":{\"id\":"
+							     "2,\"name\":\"\",\"releases\":{\"c\":{\"services\":"
+							     "{" SERVICE("core", "\"io.balena.features.dbus\":"
+										 "\"1\"") ",\"other\":{\"image\":"
+											  "\"a\",\"environment\":"
+											  "{},\"labels\":{},"
+											  "\"composition\":"
+											  "{\"depends_on\":["
+											  "\"core\"]}}}}}}}}");
 
 	(void)state;
 	assert_int_equal(t->apps[0].n_services, 1);
