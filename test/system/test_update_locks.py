@@ -120,7 +120,7 @@ def test_every_kind_of_lock_blocks_and_resumes(lab, engine, tool):
 def test_a_lock_of_the_user_nobody_is_not_mistaken_for_ours(lab, engine, two):
     s = lab.run(two[0], 1, "r1")
     c = engine.services(1)["main"][0]
-    assert take(engine, c, user="nobody")
+    assert take(engine, c, user="65534:65534")
     assert s.wait("lock_seen")["uid"] == 65534
     lab.write(two[1])
     s.wait("update_blocked")
