@@ -85,7 +85,7 @@ static void reject(struct reconcile *r, const struct target_errors *errors)
 	set_problem(&r->target_problem, text);
 	log_error("target_rejected", kv_str("path", first && *first->path ? first->path : NULL),
 		  kv_str("err", first ? first->message : text), kv_i64("errors", (int64_t)errors->total));
-	for (size_t i = 1; i < errors->n; i++)
+	for (size_t i = 1; first && i < errors->n; i++)
 		log_error("target_error", kv_str("path", errors->v[i].path), kv_str("err", errors->v[i].message));
 	reconcile_mark_changed(r);
 }

@@ -110,13 +110,25 @@ void waits_deinit(struct reconcile *r)
 	free(r->waits);
 }
 
-/* Keys of services that are no more are worth nothing to anybody but a thief. */
+static bool uses_api(const struct reconcile *r, const struct target_service *s)
+{
+	const struct current *c = &r->cache.current;
+
+	for (size_t i = 0; i < c->n_images; i++)
+		if (c->images[i].has_config && image_matches(&c->images[i], s->image))
+			return service_wants_api(s, &c->images[i]);
+	return service_wants_api(s, NULL);
+}
+
+/* Keys of services that are no more, or use the API no more, are worth nothing to anybody but a thief. */
 static void prune_keys(struct reconcile *r, int64_t app_id, const struct target_app *a)
 {
 	const char **keep = mem_new((a ? a->n_services : 0) + 1, sizeof(*keep));
+	size_t n = 0;
 
 	for (size_t i = 0; a && i < a->n_services; i++)
-		keep[i] = a->services[i].name;
+		if (uses_api(r, &a->services[i]))
+			keep[n++] = a->services[i].name;
 	keys_prune_app(r->o.keys, app_id, keep);
 	free(keep);
 }
