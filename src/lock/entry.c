@@ -115,27 +115,54 @@ static int file_link(int fd, int dir_fd, const char *name, struct err *err)
 	return 0;
 }
 
-/* -EOPNOTSUPP: this file system has no O_TMPFILE. */
-static int make_anonymous(int dir_fd, const char *name, const char *boot_id, const char *nonce, struct stat *st,
-			  struct err *err)
+int lock_entry_spare(int dir_fd, const char *boot_id, const char *nonce, int *out, struct err *err)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0444);
 
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
-		return -EOPNOTSUPP;
+		return err_set(err, -EOPNOTSUPP, "this file system has no files without a name");
 	if (fd < 0)
 		return err_sys(err, "make a file in its directory");
 	if (file_complete(fd, boot_id, nonce, err) < 0)
 		return err->code;
-	if (file_link(fd, dir_fd, name, err) < 0)
-		return err->code;
-	fstat(fd, st); /* last, as link(2) changes ctime; it does not fail for a file of ours that is open */
+	*out = fd;
+	fd = -1;
 	return 0;
 }
 
-static int make_named(int dir_fd, const char *name, const char *boot_id, const char *nonce, struct stat *st,
+static void entry_fill_ours(struct lock_entry *e, const struct stat *st, const char *nonce)
+{
+	entry_fill(e, st);
+	e->ours = true;
+	snprintf(e->nonce, sizeof(e->nonce), "%s", nonce);
+}
+
+int lock_entry_name(int spare_fd, int dir_fd, const char *name, const char *nonce, struct lock_entry *out,
+		    struct err *err)
+{
+	struct stat st = {0};
+
+	if (file_link(spare_fd, dir_fd, name, err) < 0)
+		return err->code;
+	fstat(spare_fd, &st); /* last, as link(2) changes ctime; it does not fail for a file of ours that is open */
+	entry_fill_ours(out, &st, nonce);
+	return 0;
+}
+
+static int make_anonymous(int dir_fd, const char *name, const char *boot_id, const char *nonce, struct lock_entry *out,
+			  struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+
+	if (lock_entry_spare(dir_fd, boot_id, nonce, &fd, err) < 0)
+		return err->code;
+	return lock_entry_name(fd, dir_fd, name, nonce, out, err);
+}
+
+static int make_named(int dir_fd, const char *name, const char *boot_id, const char *nonce, struct lock_entry *out,
 		      struct err *err)
 {
+	struct stat st = {0};
 	char temporary[sizeof(TEMPORARY_PREFIX) + LOCK_TOKEN_MAX];
 	AUTO_CLOSE int fd = -1;
 	int rc;
@@ -152,28 +179,26 @@ static int make_named(int dir_fd, const char *name, const char *boot_id, const c
 	if (rc == 0)
 		rc = file_link(fd, dir_fd, name, err);
 	unlinkat(dir_fd, temporary, 0); /* if it stays, the next one or the next start removes it */
-	fstat(fd, st);
-	return rc;
+	if (rc < 0)
+		return rc;
+	fstat(fd, &st);
+	entry_fill_ours(out, &st, nonce);
+	return 0;
 }
 
 int lock_entry_make(int dir_fd, const char *name, const char *boot_id, const char *nonce, enum lock_make *make,
 		    struct lock_entry *out, struct err *err)
 {
-	struct stat st;
 	int rc = -EOPNOTSUPP;
 
 	if (*make == LOCK_MAKE_ANONYMOUS)
-		rc = make_anonymous(dir_fd, name, boot_id, nonce, &st, err);
+		rc = make_anonymous(dir_fd, name, boot_id, nonce, out, err);
 	if (rc == -EOPNOTSUPP) {
 		*make = LOCK_MAKE_NAMED;
-		rc = make_named(dir_fd, name, boot_id, nonce, &st, err);
+		*err = (struct err){0};
+		rc = make_named(dir_fd, name, boot_id, nonce, out, err);
 	}
-	if (rc < 0)
-		return rc;
-	entry_fill(out, &st);
-	out->ours = true;
-	snprintf(out->nonce, sizeof(out->nonce), "%s", nonce);
-	return 0;
+	return rc;
 }
 
 int lock_entry_remove(int dir_fd, const char *name, const struct lock_entry *known)

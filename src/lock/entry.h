@@ -33,6 +33,15 @@ enum lock_make { LOCK_MAKE_ANONYMOUS, LOCK_MAKE_NAMED }; /* O_TMPFILE; or a temp
  */
 int lock_entry_make(int dir_fd, const char *name, const char *boot_id, const char *nonce, enum lock_make *make,
 		    struct lock_entry *out, struct err *err);
+/*
+ * The two halves of making an anonymous one. A spare is complete and has no name; it goes with its descriptor (*out,
+ * which the caller closes). -EOPNOTSUPP: the file system does not know O_TMPFILE. Named, in any directory of the same
+ * mount: as lock_entry_make(); -EXDEV: another one. A spare is named once: two locks must not be one file, or who writes
+ * into one of them changes both.
+ */
+int lock_entry_spare(int dir_fd, const char *boot_id, const char *nonce, int *out, struct err *err);
+int lock_entry_name(int spare_fd, int dir_fd, const char *name, const char *nonce, struct lock_entry *out,
+		    struct err *err);
 /* Unlink `name` if it is still the file `known`. 0: gone; 1: it is something else now and stays; negative errno. */
 int lock_entry_remove(int dir_fd, const char *name, const struct lock_entry *known);
 /* Remove temporaries that a run killed inside lock_entry_make() left in the directory (of the named kind). */

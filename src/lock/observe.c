@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lock/root.h"
@@ -50,11 +51,29 @@ void lock_problem(struct lock_set *s, struct lock_app *a, struct lock_dir *d, ch
 			 });
 }
 
+int lock_dir_open_watched(const struct lock_dir *d, unsigned *mode, int *out)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	if (!d->watch.entry || lock_dir_at_path(d->app->set->root_fd, d->below, &fd) < 0 || fstat(fd, &st) < 0 ||
+	    st.st_ino != d->watch.ino || st.st_dev != d->watch.dev)
+		return -ESTALE;
+	*mode = st.st_mode & 07777;
+	*out = fd;
+	fd = -1;
+	return 0;
+}
+
 int lock_dir_open(const struct lock_dir *d, int *out)
 {
 	AUTO_CLOSE int app_fd = -1;
-	int rc = lock_dir_at(d->app->set->root_fd, d->app->name, O_PATH, &app_fd);
+	unsigned mode;
+	int rc;
 
+	if (lock_dir_open_watched(d, &mode, out) == 0)
+		return 0;
+	rc = lock_dir_at(d->app->set->root_fd, d->app->name, O_PATH, &app_fd);
 	return rc < 0 ? rc : lock_dir_at(app_fd, d->service, O_PATH, out);
 }
 
@@ -110,6 +129,19 @@ int lock_slot_read(struct lock_dir *d, size_t i, int dir_fd)
 static const char *reason_unusable(int rc)
 {
 	return rc == -ENOTDIR ? "not a directory (a file or a symbolic link is in its place)" : strerror(-rc);
+}
+
+bool lock_dir_reread(struct lock_dir *d)
+{
+	AUTO_CLOSE int fd = -1;
+	unsigned mode;
+	int rc = 0;
+
+	if (d->problem || lock_dir_open_watched(d, &mode, &fd) < 0)
+		return false;
+	for (size_t i = 0; d->place->names[i] && rc == 0; i++)
+		rc = lock_slot_read(d, i, fd);
+	return rc == 0;
 }
 
 void lock_dir_refresh(struct lock_dir *d, int app_fd)

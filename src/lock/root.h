@@ -18,6 +18,9 @@ int lock_root_open(const char *host_root, const char *lock_root, int *parent_fd,
 int lock_root_claim(int root_fd, const char *lock_root, int *claim_fd, struct err *err);
 /* A directory to which only names below it lead: -ENOTDIR for a link or anything else. `flags`: O_PATH or O_RDONLY. */
 int lock_dir_at(int dir_fd, const char *name, int flags, int *out);
+/* The same by several components at once (O_PATH), no link in any of them. Negative also where the kernel, or a seccomp
+ * profile, does not let us: then go component by component. */
+int lock_dir_at_path(int dir_fd, const char *path, int *out);
 /* Open (O_RDONLY) directory `name`, give it exactly `mode`, and `make` it if missing, else -ENOENT. */
 int lock_dir_ensure(int dir_fd, const char *name, unsigned mode, bool make, int *out);
 

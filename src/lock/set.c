@@ -101,6 +101,7 @@ struct lock_dir *lock_dir_get(struct lock_app *a, const char *service)
 	d->app = a;
 	d->place = &lock_place_service;
 	d->service = mem_strdup(service);
+	d->below = mem_printf("%s/%s", a->name, service);
 	for (size_t n = 0; d->place->names[n]; n++)
 		d->slots[n].path = mem_printf("%s/%s/%s/%s", a->set->lock_root, a->name, service, d->place->names[n]);
 	mem_reserve(&a->dirs, &a->dirs_capacity, a->n_dirs + 1, sizeof(a->dirs[0]));
@@ -116,6 +117,7 @@ static void dir_free(struct lock_dir *d)
 	for (size_t i = 0; i < LOCK_NAMES_MAX; i++)
 		free(d->slots[i].path);
 	free(d->service);
+	free(d->below);
 	free(d->problem);
 	free(d);
 }
@@ -200,6 +202,8 @@ static void on_notify(void *ctx)
 void lock_set_settle(struct lock_set *s)
 {
 	lock_watch_timer(s);
+	if (lock_spares_short(s))
+		loop_deferred_schedule(&s->stock);
 	if (s->dirty)
 		loop_deferred_schedule(&s->notify);
 }
@@ -237,6 +241,7 @@ int lock_set_new(struct loop *l, const struct lock_options *o, struct lock_set *
 	s->claim_fd = claim_fd;
 	root_fd = claim_fd = -1;
 	loop_deferred_init(l, &s->notify, on_notify, s);
+	loop_deferred_init(l, &s->stock, lock_spares_on_stock, s);
 	loop_timer_init(l, &s->timer, lock_watch_on_timer, s);
 	if (dirwatch_new(l, &s->watcher, &watch_err) < 0) {
 		s->watcher = NULL;
@@ -272,6 +277,8 @@ void lock_set_free(struct lock_set *s, loop_fn *closed, void *ctx)
 	if (s->watcher)
 		dirwatch_free(s->watcher);
 	loop_deferred_cancel(&s->notify);
+	loop_deferred_cancel(&s->stock);
+	lock_spares_drop(s);
 	close(s->root_fd);
 	close(s->claim_fd);
 	free(s->apps);

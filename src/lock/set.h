@@ -9,7 +9,8 @@
 #include "lock/lock.h"
 #include "loop/dirwatch.h"
 
-#define LOCK_NAMES_MAX 2
+#define LOCK_NAMES_MAX  2
+#define LOCK_SPARES_MAX 20 /* descriptors; an app with more services than ten makes the rest when it takes */
 
 /* A kind of place where locks count (spec update-locks.md 2). */
 struct lock_place {
@@ -32,8 +33,8 @@ struct lock_slot {
 struct lock_dir {
 	struct lock_app *app;
 	const struct lock_place *place;
-	char *service;
-	bool declared; /* counts now; else it is kept only for what is ours in it */
+	char *service, *below; /* the latter: its path below the lock root */
+	bool declared;         /* counts now; else it is kept only for what is ours in it */
 	struct lock_watch watch;
 	char *problem;
 	struct lock_slot slots[LOCK_NAMES_MAX];
@@ -60,6 +61,9 @@ struct lock_set {
 	void *ctx;
 	int root_fd, claim_fd;
 	enum lock_make make;
+	int spares[LOCK_SPARES_MAX]; /* lock files of ours without a name */
+	size_t n_spares;
+	struct loop_deferred stock;
 	struct dirwatch *watcher; /* NULL: the kernel has no instance for us */
 	bool watch_problem_told;
 	struct lock_watch parent_watch, root_watch;
@@ -92,11 +96,16 @@ bool lock_service_valid(const char *service);
 void lock_set_settle(struct lock_set *s);
 
 /* observe.c: from disk into the slots */
-int lock_dir_open(const struct lock_dir *d, int *out); /* O_PATH */
+/* By its path at once (O_PATH). -ESTALE when that cannot be, or does not lead to the directory that is watched: then
+ * every component must be looked at. */
+int lock_dir_open_watched(const struct lock_dir *d, unsigned *mode, int *out);
+int lock_dir_open(const struct lock_dir *d, int *out); /* O_PATH; the short way or the long one */
 /* What is at this slot now? Tells SEEN, GONE and LOST. Negative errno: cannot tell. */
 int lock_slot_read(struct lock_dir *d, size_t i, int dir_fd);
 /* Note without any event what we did ourselves. */
 void lock_slot_set(struct lock_dir *d, size_t i, const struct lock_entry *e);
+/* Read the slots, after an event in the directory; false: it is not there as it was, refresh it. */
+bool lock_dir_reread(struct lock_dir *d);
 /* Arm the watch, read the slots; `app_fd` -1: the app has no directory. */
 void lock_dir_refresh(struct lock_dir *d, int app_fd);
 void lock_app_refresh(struct lock_app *a); /* its own directory and all in it; recounts */
@@ -112,6 +121,13 @@ void lock_watch_arm_root(struct lock_set *s, int parent_fd);
 void lock_watch_drop(struct lock_watch *w);
 void lock_watch_timer(struct lock_set *s); /* arm it as far as something waits */
 void lock_watch_on_timer(void *set);
+
+/* spare.c: made while somebody's lock is waited for, so that the take has only to name them */
+void lock_spares_on_stock(void *set);
+bool lock_spares_short(const struct lock_set *s); /* fewer than the next takes need? */
+/* As lock_entry_make(), with a spare if there is one. */
+int lock_spares_make(struct lock_set *s, int dir_fd, const char *name, struct lock_entry *out, struct err *err);
+void lock_spares_drop(struct lock_set *s);
 
 /* scan.c */
 void lock_scan_leftovers(struct lock_set *s);

@@ -23,6 +23,7 @@ struct made { /* one lock made by this call */
 struct taking {
 	struct lock_app *app;
 	bool force;
+	bool quick; /* by the directories that are watched; the slots are as the last event found them */
 	unsigned break_budget;
 	struct made *made;
 	size_t n_made;
@@ -77,6 +78,8 @@ static int slot_take(struct taking *t, struct lock_dir *d, size_t i, int fd, str
 	struct made *made = &t->made[t->n_made];
 	int rc;
 
+	if (t->quick && slot->e.exists) /* a name believed free needs no look: making it is exclusive */
+		lock_slot_read(d, i, fd);
 	for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
 		if (slot->e.exists && slot->e.ours)
 			return 0;
@@ -86,7 +89,7 @@ static int slot_take(struct taking *t, struct lock_dir *d, size_t i, int fd, str
 				return rc;
 		}
 		*made = (struct made){.dir = d, .slot = i};
-		rc = lock_entry_make(fd, d->place->names[i], s->boot_id, s->nonce, &s->make, &made->e, err);
+		rc = lock_spares_make(s, fd, d->place->names[i], &made->e, err);
 		if (rc == 0) {
 			t->n_made++;
 			return 0;
@@ -99,6 +102,18 @@ static int slot_take(struct taking *t, struct lock_dir *d, size_t i, int fd, str
 	return 1;
 }
 
+/* -ESTALE, in a quick take only: this directory is not as it was, or its mode needs repair. */
+static int dir_enter(const struct taking *t, const struct lock_dir *d, int *out)
+{
+	unsigned mode;
+
+	if (!t->quick)
+		return lock_dir_open(d, out);
+	if (d->problem || lock_dir_open_watched(d, &mode, out) < 0)
+		return -ESTALE;
+	return mode == d->place->dir_mode ? 0 : -ESTALE;
+}
+
 static int names_take(struct taking *t, struct err *err)
 {
 	int rc = 0;
@@ -109,7 +124,7 @@ static int names_take(struct taking *t, struct err *err)
 
 		if (!d->declared)
 			continue;
-		rc = lock_dir_open(d, &fd);
+		rc = dir_enter(t, d, &fd);
 		if (rc < 0) {
 			errno = -rc;
 			return err_sys(err, "open lock directory %s/%s/%s", t->app->set->lock_root, t->app->name,
@@ -146,6 +161,31 @@ static void roll_back(struct taking *t)
 	}
 }
 
+/*
+ * First the quick way: no look at anything beforehand, so only while no lock is known that would be in the way or be
+ * broken. Where something turns out not to be as it was, the long way begins from nothing.
+ */
+static int all_take(struct taking *t, struct err *err)
+{
+	struct lock_app *a = t->app;
+	int rc = -ESTALE;
+
+	if (a->problem)
+		return err_set(err, -EINVAL, "%s", a->problem);
+	t->quick = !t->force && !a->n_foreign;
+	if (t->quick)
+		rc = names_take(t, err);
+	if (rc != -ESTALE)
+		return rc;
+	roll_back(t);
+	t->quick = false;
+	*err = (struct err){0};
+	rc = dirs_ready(a, err);
+	if (rc == 0)
+		rc = !t->force && a->n_foreign ? 1 : names_take(t, err);
+	return rc;
+}
+
 int lock_take(struct lock_set *s, int64_t app_id, bool force, struct err *err)
 {
 	struct taking t = {.force = force, .break_budget = BREAK_ENTRIES_MAX};
@@ -156,9 +196,7 @@ int lock_take(struct lock_set *s, int64_t app_id, bool force, struct err *err)
 		return err_set(err, -EINVAL, "app %lld: no name for a lock directory", (long long)app_id);
 	t.app = a = lock_app_get(s, app_id);
 	t.made = mem_new(a->n_dirs * LOCK_NAMES_MAX + 1, sizeof(t.made[0]));
-	rc = a->problem ? err_set(err, -EINVAL, "%s", a->problem) : dirs_ready(a, err);
-	if (rc == 0)
-		rc = !force && a->n_foreign ? 1 : names_take(&t, err);
+	rc = all_take(&t, err);
 	if (rc == 0)
 		commit(&t);
 	else

@@ -42,9 +42,11 @@ static void on_dir_event(void *ctx, unsigned events)
 
 	if (events & DIRWATCH_GONE)
 		lock_watch_drop(&d->watch);
-	if (lock_dir_at(s->root_fd, d->app->name, O_PATH, &app_fd) < 0)
-		app_fd = -1;
-	lock_dir_refresh(d, app_fd);
+	if (!lock_dir_reread(d)) {
+		if (lock_dir_at(s->root_fd, d->app->name, O_PATH, &app_fd) < 0)
+			app_fd = -1;
+		lock_dir_refresh(d, app_fd);
+	}
 	lock_app_recount(d->app);
 	report(s);
 }

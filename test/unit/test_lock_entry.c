@@ -60,6 +60,37 @@ static void ours_appears_with_owner_mode_and_content_in_both_ways(void **state)
 	}
 }
 
+static void a_spare_has_no_name_until_it_is_named_and_is_complete_then(void **state)
+{
+	struct lock_fixture *f = *state;
+	struct lock_entry made, e;
+	struct stat st;
+	mode_t old;
+	int fd = -1;
+
+	NEEDS_ROOT();
+	old = umask(0777);
+	assert_int_equal(lock_entry_spare(f->base->dir_fd, BOOT_ID, THIS_NONCE, &fd, &f->err), 0);
+	umask(old);
+	assert_int_equal(entries_in(f, "."), 1); /* tmp of the fixture */
+	assert_int_equal(symlinkat("nowhere", f->base->dir_fd, NAME), 0);
+	assert_int_equal(lock_entry_name(fd, f->base->dir_fd, NAME, THIS_NONCE, &made, &f->err), -EEXIST);
+	assert_int_equal(unlinkat(f->base->dir_fd, NAME, 0), 0);
+	assert_int_equal(lock_entry_name(fd, f->base->dir_fd, NAME, THIS_NONCE, &made, &f->err),
+			 0); /* as good as new */
+	e = look(f);
+	assert_true(e.exists && e.ours && made.ours);
+	assert_true(e.ino == made.ino && e.dev == made.dev && e.ctime_ms == made.ctime_ms);
+	assert_string_equal(e.nonce, THIS_NONCE);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0444);
+	assert_int_equal(st.st_nlink, 1);
+	close(fd);
+	assert_int_equal(lock_entry_spare(f->base->dir_fd, BOOT_ID, THIS_NONCE, &fd, &f->err), 0);
+	close(fd);
+	assert_int_equal(entries_in(f, "."), 2); /* and the lock: a spare never named leaves nothing */
+}
+
 static void anything_in_the_way_is_an_exclusive_failure_in_both_ways(void **state)
 {
 	struct lock_fixture *f = *state;
@@ -269,6 +300,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		LOCK_TEST_NO_SET(ours_appears_with_owner_mode_and_content_in_both_ways),
+		LOCK_TEST_NO_SET(a_spare_has_no_name_until_it_is_named_and_is_complete_then),
 		LOCK_TEST_NO_SET(anything_in_the_way_is_an_exclusive_failure_in_both_ways),
 		LOCK_TEST_NO_SET(a_temporary_that_was_left_does_not_keep_us_from_making_the_next),
 		LOCK_TEST_NO_SET(only_file_owner_and_content_together_make_it_ours),

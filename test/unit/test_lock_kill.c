@@ -56,6 +56,7 @@ static void child_works(struct lock_fixture *f, enum lock_make how, int ready)
 		lock_release(f->set, 1);
 		if (lock_take(f->set, 2, false, &err) != 1) /* an application holds one of these */
 			_exit(5);
+		loop_run_once(f->loop, false); /* makes spares for the blocked app; the next take uses them */
 		if (write(ready, "x", 1) != 1)
 			_exit(6);
 	}

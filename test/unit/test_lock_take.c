@@ -1,6 +1,10 @@
 /* Taking, losing, overriding and giving back: all or none, never somebody else's. */
 #include "lock_fixture.h"
 
+#include <sys/inotify.h>
+
+#include "lock/set.h"
+
 static void two_services(struct lock_fixture *f)
 {
 	prepare(f, 1, "api");
@@ -193,6 +197,57 @@ static void a_release_that_finds_ours_replaced_leaves_it_and_says_so(void **stat
 	assert_true(exists(f, "1/api/resin-updates.lock"));
 }
 
+/* As a shell's "echo $$ >updates.lock" does, for root; the kernel tells nobody. */
+static void overwrite(const struct lock_fixture *f, const char *path, const char *text)
+{
+	int fd = open(below(f, path), O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* So that there are files made ahead. */
+static void block_for_a_while(struct lock_fixture *f, const char *path)
+{
+	app_locks(f, path);
+	RUN_UNTIL(f->loop, app_view(f, 1)->blocked);
+	check_run_turns(f->loop, 2);
+	app_unlocks(f, path);
+	RUN_UNTIL(f->loop, !app_view(f, 1)->blocked);
+}
+
+static void what_is_done_to_one_name_does_not_touch_the_other(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	for (size_t spares = 0; spares <= 4; spares += 4) {
+		if (spares)
+			block_for_a_while(f, "1/web/updates.lock");
+		assert_int_equal(f->set->n_spares, spares);
+		assert_int_equal(take(f, 1, false), 0);
+		check_run_turns(f->loop, 2); /* the events of our own making are over */
+		told_clear(f);
+		f->changed = 0;
+		overwrite(f, "1/web/updates.lock", "4711\n");
+		app_unlocks(f, "1/api/resin-updates.lock");
+		RUN_UNTIL(f->loop, f->changed == 1);
+		ASSERT_TOLD(f, "lost 1 api resin-updates.lock");
+		lock_release(f->set, 1);
+		ASSERT_TOLD(f, "released 1 api updates.lock", "released 1 web resin-updates.lock",
+			    "lost 1 web updates.lock", "seen 1 web updates.lock");
+		assert_false(exists(f, "1/api/updates.lock") || exists(f, "1/web/resin-updates.lock"));
+		assert_true(exists(f, "1/web/updates.lock")); /* whose it is now we cannot know */
+		assert_int_equal(take(f, 1, false), 1);
+		app_unlocks(f, "1/web/updates.lock"); /* and that ends it */
+		assert_int_equal(take(f, 1, false), 0);
+		assert_int_equal(state_of(f, 1), LOCK_HELD);
+		lock_release(f->set, 1);
+		lock_spares_drop(f->set);
+	}
+}
+
 static void all_of_ours_gone_is_lost_not_free(void **state)
 {
 	struct lock_fixture *f = *state;
@@ -239,6 +294,188 @@ static void ours_in_a_service_that_left_is_kept_until_the_release(void **state)
 	lock_release(f->set, 1);
 	assert_null(app_view(f, 1));
 	assert_false(exists(f, "1"));
+}
+
+/* -------- what changed since the last event -------- */
+
+static void a_take_repairs_the_mode_of_its_directory(void **state)
+{
+	struct lock_fixture *f = *state;
+	struct stat st;
+
+	two_services(f);
+	assert_int_equal(chmod(below(f, "1/web"), 0755), 0);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(lstat(below(f, "1/web"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 01777);
+	assert_int_equal(count_ours(f, 1), 4);
+	assert_int_equal(told_count(f, "taken"), 4); /* api's were made, undone and made again: told once */
+}
+
+static void a_take_finds_a_directory_that_was_replaced_before_the_loop_told(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(rename(below(f, "1/web"), below(f, "1/old")), 0);
+	assert_int_equal(mkdir(below(f, "1/web"), 0755), 0);
+	app_locks(f, "1/web/updates.lock");
+	assert_int_equal(take(f, 1, false), 1);
+	assert_int_equal(count_ours(f, 1), 0);
+	assert_false(exists(f, "1/old/updates.lock") || exists(f, "1/old/resin-updates.lock"));
+	assert_false(exists(f, "1/api/updates.lock") || exists(f, "1/web/resin-updates.lock"));
+	app_unlocks(f, "1/web/updates.lock");
+	assert_int_equal(take(f, 1, false), 0);
+	assert_true(exists(f, "1/web/updates.lock") && exists(f, "1/web/resin-updates.lock"));
+	assert_false(exists(f, "1/old/updates.lock"));
+}
+
+static void a_take_watches_the_directory_that_it_takes(void **state)
+{
+	struct lock_fixture *f = *state;
+	struct stat st;
+
+	two_services(f);
+	assert_int_equal(rename(below(f, "1/web"), below(f, "1/old")), 0);
+	assert_int_equal(mkdir(below(f, "1/web"), 0755), 0);
+	assert_int_equal(chmod(below(f, "1/web"), 01777), 0);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(lstat(below(f, "1/web"), &st), 0);
+	assert_int_equal(lock_dir_find(f->set->apps[0], "web")->watch.ino, st.st_ino);
+}
+
+static void a_take_looks_again_at_what_was_ours(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(take(f, 1, false), 0);
+	told_clear(f);
+	app_unlocks(f, "1/web/updates.lock");
+	assert_int_equal(take(f, 1, false), 0);
+	ASSERT_TOLD(f, "lost 1 web updates.lock", "taken 1 web updates.lock");
+	assert_true(exists(f, "1/web/updates.lock"));
+}
+
+/* Else an application that locks at this moment would fail for nothing. */
+static void while_a_lock_is_known_a_take_makes_nothing_not_even_for_a_moment(void **state)
+{
+	struct lock_fixture *f = *state;
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	char events[4096];
+
+	two_services(f);
+	app_locks(f, "1/web/updates.lock");
+	RUN_UNTIL(f->loop, app_view(f, 1)->blocked);
+	assert_true(inotify_add_watch(fd, below(f, "1/api"), IN_CREATE) >= 0);
+	assert_int_equal(take(f, 1, false), 1);
+	assert_int_equal(read(fd, events, sizeof(events)), -1);
+	assert_int_equal(errno, EAGAIN);
+	app_unlocks(f, "1/web/updates.lock");
+	assert_int_equal(take(f, 1, false), 0);
+	assert_true(read(fd, events, sizeof(events)) > 0);
+	close(fd);
+}
+
+static void force_breaks_nothing_when_a_directory_cannot_be_used(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	app_locks(f, "1/api/updates.lock");
+	assert_int_equal(rename(below(f, "1/web"), below(f, "1/old")), 0);
+	assert_int_equal(symlink("old", below(f, "1/web")), 0);
+	assert_int_equal(take(f, 1, true), -ENOTDIR);
+	assert_int_equal(told_count(f, "overridden"), 0);
+	assert_true(exists(f, "1/api/updates.lock"));
+}
+
+/* Also where the link leads to the very directory that is watched. */
+static void a_take_follows_no_link_put_there_before_the_loop_told(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	two_services(f);
+	assert_int_equal(rename(below(f, "1/web"), below(f, "1/old")), 0);
+	assert_int_equal(symlink("old", below(f, "1/web")), 0);
+	assert_int_equal(take(f, 1, false), -ENOTDIR);
+	assert_false(exists(f, "1/old/updates.lock") || exists(f, "1/api/updates.lock"));
+	assert_int_equal(unlink(below(f, "1/web")), 0);
+	assert_int_equal(rename(below(f, "1/old"), below(f, "1/web")), 0);
+	assert_int_equal(take(f, 1, false), 0);
+	lock_release(f->set, 1);
+	assert_int_equal(rename(below(f, "1"), below(f, "moved")), 0);
+	assert_int_equal(symlink("moved", below(f, "1")), 0);
+	assert_int_equal(take(f, 1, false), -ENOTDIR);
+	assert_false(exists(f, "moved/web/updates.lock") || exists(f, "moved/api/updates.lock"));
+}
+
+/* -------- spares -------- */
+
+static void blocked_services(struct lock_fixture *f, size_t n)
+{
+	struct strv services = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		AUTO_FREE char *service = mem_printf("s%02zu", i);
+
+		prepare(f, 1, service);
+		strv_add(&services, service);
+	}
+	lock_set_services(f->set, 1, &services);
+	strv_deinit(&services);
+	block_for_a_while(f, "1/s00/updates.lock");
+}
+
+static void spares_are_made_while_an_app_is_blocked_and_used_by_its_take(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	prepare(f, 1, "s00");
+	check_run_turns(f->loop, 2);
+	assert_int_equal(f->set->n_spares, 0); /* nobody waits */
+	blocked_services(f, 2);
+	assert_int_equal(f->set->n_spares, 4);
+	for (int i = 0; i < 3; i++) { /* an application that comes and goes costs no more of them */
+		app_locks(f, "1/s01/updates.lock");
+		RUN_UNTIL(f->loop, app_view(f, 1)->blocked);
+		app_unlocks(f, "1/s01/updates.lock");
+		RUN_UNTIL(f->loop, !app_view(f, 1)->blocked);
+		assert_int_equal(f->set->n_spares, 4);
+	}
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(count_ours(f, 1), 4);
+	check_run_turns(f->loop, 2);
+	assert_int_equal(f->set->n_spares, 0);
+}
+
+static void spares_are_limited_and_the_take_makes_the_rest(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	blocked_services(f, LOCK_SPARES_MAX / LOCK_NAMES_MAX + 1);
+	assert_int_equal(f->set->n_spares, LOCK_SPARES_MAX);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(count_ours(f, 1), LOCK_SPARES_MAX + LOCK_NAMES_MAX);
+	assert_int_equal(f->set->n_spares, 0);
+}
+
+static void a_spare_of_another_file_system_is_no_hindrance(void **state)
+{
+	struct lock_fixture *f = *state;
+	int shm = open("/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat there, here;
+
+	two_services(f);
+	if (shm < 0 || fstat(shm, &there) < 0 || lstat(below(f, "1"), &here) < 0 || there.st_dev == here.st_dev)
+		skip();
+	for (; f->set->n_spares < 2; f->set->n_spares++)
+		assert_int_equal(lock_entry_spare(shm, BOOT_ID, THIS_NONCE, &f->set->spares[f->set->n_spares], &f->err),
+				 0);
+	close(shm);
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(count_ours(f, 1), 4);
+	assert_int_equal(f->set->n_spares, 0);
 }
 
 /* -------- force -------- */
@@ -456,9 +693,20 @@ int main(void)
 		LOCK_TEST(ours_removed_behind_our_back_is_lost_and_taken_again),
 		LOCK_TEST(ours_replaced_by_an_application_is_lost_and_theirs_stays),
 		LOCK_TEST(a_release_that_finds_ours_replaced_leaves_it_and_says_so),
+		LOCK_TEST(what_is_done_to_one_name_does_not_touch_the_other),
 		LOCK_TEST(all_of_ours_gone_is_lost_not_free),
 		LOCK_TEST(a_held_set_that_grows_is_incomplete_until_taken_again),
 		LOCK_TEST(ours_in_a_service_that_left_is_kept_until_the_release),
+		LOCK_TEST(a_take_repairs_the_mode_of_its_directory),
+		LOCK_TEST(a_take_finds_a_directory_that_was_replaced_before_the_loop_told),
+		LOCK_TEST(a_take_watches_the_directory_that_it_takes),
+		LOCK_TEST(a_take_looks_again_at_what_was_ours),
+		LOCK_TEST(while_a_lock_is_known_a_take_makes_nothing_not_even_for_a_moment),
+		LOCK_TEST(force_breaks_nothing_when_a_directory_cannot_be_used),
+		LOCK_TEST(a_take_follows_no_link_put_there_before_the_loop_told),
+		LOCK_TEST(spares_are_made_while_an_app_is_blocked_and_used_by_its_take),
+		LOCK_TEST(spares_are_limited_and_the_take_makes_the_rest),
+		LOCK_TEST(a_spare_of_another_file_system_is_no_hindrance),
 		LOCK_TEST(force_breaks_what_it_finds_and_tells_whose_it_was),
 		LOCK_TEST(a_tree_too_large_for_one_call_is_broken_in_later_turns),
 		LOCK_TEST(what_force_cannot_remove_is_an_error_that_names_the_lock),
