@@ -151,6 +151,7 @@ static void gone(struct reconcile *r, const char *id, uint64_t stamp)
 		remove_at(c, i);
 		cache_forget_stopping(r);
 		reconcile_mark_changed(r);
+		reconcile_poke(r);
 	}
 	if (c->lists[LIST_CONTAINERS].in_flight || c->inspects) { /* what was asked earlier may still tell of it */
 		mem_reserve(&c->gone, &c->gone_capacity, c->n_gone + 1, sizeof(*c->gone));
@@ -181,12 +182,13 @@ static void on_inspected(void *ctx, const struct err *err, struct container *c)
 	struct inspect *op = ctx, **at;
 	struct reconcile *r = op->r;
 	struct waiter *waiters = op->now;
+	uint64_t version = r->version;
 
 	if (!err && c->service)
 		merge(r, c, op->stamp);
 	else if (!err || err->code == -ENOENT)
 		gone(r, op->id, op->stamp);
-	else if (err->code != -ECANCELED && err->code != -EHOSTDOWN)
+	else if (err->code != -ECANCELED)
 		cache_list_again_later(r, err);
 	steps_container_changed(r, op->id);
 	op->now = NULL;
@@ -205,7 +207,8 @@ static void on_inspected(void *ctx, const struct err *err, struct container *c)
 		free(op);
 	}
 	cache_wait_run(waiters);
-	reconcile_poke(r);
+	if (r->version != version) /* else it was none of ours */
+		reconcile_poke(r);
 	reconcile_drop(r);
 }
 

@@ -199,7 +199,7 @@ static void on_image_inspected(void *ctx, const struct err *err, struct image *i
 		c->images[i].inspecting = false;
 		if (!err && !c->images[i].has_config)
 			keep_config(&c->images[i], image);
-		else if (err && err->code != -ECANCELED && err->code != -EHOSTDOWN && err->code != -ENOENT)
+		else if (err && err->code != -ECANCELED && err->code != -ENOENT)
 			c->images[i].unreadable = true; /* until the next list */
 	}
 	r->cache.images_checked = false;

@@ -303,13 +303,14 @@ void ledger_note_target(struct reconcile *r)
 	for (size_t i = 0; i < r->target->n_apps; i++) {
 		const struct target_app *a = &r->target->apps[i];
 
-		if (!ledger_has_app(l, a->id))
-			add_app(l, a->id);
-		for (size_t j = 0; j < a->n_services; j++)
-			if (!strv_has(&l->images, a->services[j].image))
-				strv_add(&l->images, a->services[j].image);
+		ledger_note_app(r, a->id);
+		for (size_t j = 0; j < a->n_services; j++) {
+			if (strv_has(&l->images, a->services[j].image))
+				continue;
+			strv_add(&l->images, a->services[j].image);
+			l->dirty = true;
+		}
 	}
-	l->dirty = true;
 }
 
 bool ledger_record_removed(struct reconcile *r, int64_t app_id, const struct strv *services)

@@ -70,6 +70,8 @@ void targets_load(struct reconcile *r)
 			  kv_str("err", errors.n ? errors.v[0].message : NULL));
 		free(r->target_text);
 		r->target_text = NULL;
+	} else {
+		ledger_note_target(r); /* also when the ledger was lost: what is wanted is ours */
 	}
 	target_errors_deinit(&errors);
 }
@@ -129,6 +131,7 @@ static void adopt(struct reconcile *r, struct target *t, const char *text, size_
 	r->target_text = mem_strndup(text, len);
 	r->ledger.generation++;
 	r->ledger.seq++;
+	r->ledger.dirty = true;
 	ledger_clear_force(r, 0);
 	for (size_t i = 0; keep_force && i < t->n_apps; i++)
 		ledger_set_force(r, t->apps[i].id, r->ledger.generation);

@@ -164,10 +164,9 @@ static void on_event(void *ctx, const struct engine_event *ev)
 		return;
 	switch (ev->type) {
 	case ENGINE_CONTAINER:
-		if (strcmp(ev->action, "destroy") == 0) {
+		if (strcmp(ev->action, "destroy") == 0)
 			cache_container_gone(r, ev->id);
-			reconcile_poke(r);
-		} else if (strcmp(ev->action, "kill") == 0)
+		else if (strcmp(ev->action, "kill") == 0)
 			on_kill(r, ev->id);
 		else if (container_event_matters(ev->action) && !steps_will_look(r, ev))
 			cache_refresh_container(r, ev->id, NULL, NULL);
