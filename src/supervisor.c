@@ -70,7 +70,7 @@ static void on_lock_event(void *ctx, const struct lock_event *e)
 		reconcile_lock_event(s->reconcile, e);
 }
 
-/* Containers reach us on supervisor0, which exists only while a service uses the API. */
+/* Containers reach us on supervisor0, which exists once a service asked for the API. */
 static void follow_supervisor0(struct supervisor *s)
 {
 	const struct current *c = reconcile_current(s->reconcile);
