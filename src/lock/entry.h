@@ -36,8 +36,8 @@ int lock_entry_make(int dir_fd, const char *name, const char *boot_id, const cha
 /*
  * The two halves of making an anonymous one. A spare is complete and has no name; it goes with its descriptor (*out,
  * which the caller closes). -EOPNOTSUPP: the file system does not know O_TMPFILE. Named, in any directory of the same
- * mount: as lock_entry_make(); -EXDEV: another one. A spare is named once: two locks must not be one file, or who writes
- * into one of them changes both.
+ * mount: as lock_entry_make(); -EXDEV: another one. A spare is named once: two locks must not be one file, or who
+ * writes into one of them changes both.
  */
 int lock_entry_spare(int dir_fd, const char *boot_id, const char *nonce, int *out, struct err *err);
 int lock_entry_name(int spare_fd, int dir_fd, const char *name, const char *nonce, struct lock_entry *out,

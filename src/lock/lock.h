@@ -82,8 +82,8 @@ int lock_set_prepare(struct lock_set *s, int64_t app_id, const char *service, st
  * already ours count. Also completes a held set that grew or lost members. Never waits: a release by the application
  * calls `changed`, and the planner asks again. `force` breaks the locks found, one LOCK_EVENT_OVERRIDDEN each. Returns
  * 0 taken (or already ours; also when no service is declared: then HELD by nothing), 1 held by an application (nothing
- * of ours remains, except what was held before the call; a lock directory with thousands of entries is broken in several
- * calls: 1, and `changed` follows), negative errno: the file system.
+ * of ours remains, except what was held before the call; a lock directory with thousands of entries is broken in
+ * several calls: 1, and `changed` follows), negative errno: the file system.
  */
 int lock_take(struct lock_set *s, int64_t app_id, bool force, struct err *err);
 /* Remove our locks of `app_id`, checked by inode; those of others, and those replaced behind our back, stay. No-op when

@@ -25,8 +25,8 @@ void dirwatch_free(struct dirwatch *w); /* all entries must have been removed; c
  * it). `names`: NULL-ended list of entry names of interest, or NULL for all; copied. `fn` runs from the loop.
  * `content`: also report writes finished (CLOSE_WRITE). -ENOSPC: out of watches. Watching the same directory twice
  * gives two entries that both report.
- * The kernel tells of a deletion only once nobody has the directory open: close `dir_fd` after adding, or also watch the
- * parent for the directory's name (a test proves it: "a_deleted_directory_is_silent_while_somebody_has_it_open").
+ * The kernel tells of a deletion only once nobody has the directory open: close `dir_fd` after adding, or also watch
+ * the parent for the directory's name (a test proves it: "a_deleted_directory_is_silent_while_somebody_has_it_open").
  */
 int dirwatch_add(struct dirwatch *w, int dir_fd, const char *const *names, bool content, dirwatch_fn *fn, void *ctx,
 		 struct dirwatch_entry **out, struct err *err);

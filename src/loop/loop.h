@@ -21,7 +21,8 @@ void loop_run_once(struct loop *l, bool wait); /* one turn, for tests */
 void loop_stop(struct loop *l);
 /*
  * Closes the loop, after a few turns that let closing handles and deferred calls end; it never waits. Returns 0; -EBUSY
- * when handles are left: each is named in a log_error("handle_left", type), nothing is freed, and it may be called again.
+ * when handles are left: each is named in a log_error("handle_left", type), nothing is freed, and it may be called
+ * again.
  */
 int loop_free(struct loop *l);
 uv_loop_t *loop_uv(struct loop *l);

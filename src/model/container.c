@@ -43,8 +43,8 @@ static bool take_number(const char **s, int64_t *out)
 
 /*
  * "<service>_<imageId>_<releaseId>[_<commit>]", while being handed over with "old_" in front. The service is known from
- * a label, so that digits and underscores in names leave no doubt. Another name (somebody renamed it) tells no release; the
- * planner then gives the right one back.
+ * a label, so that digits and underscores in names leave no doubt. Another name (somebody renamed it) tells no release;
+ * the planner then gives the right one back.
  */
 static bool parse_name(struct container *c, const char *service)
 {

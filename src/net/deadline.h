@@ -1,7 +1,7 @@
 /*
- * Many deadlines, one timer. A deadline is a number in its owner, so moving it (each request moves some) costs no system
- * or heap work; the one timer is set to the earliest it was told of, and looks at all of them when it fires. Nothing
- * runs while no deadline is set.
+ * Many deadlines, one timer. A deadline is a number in its owner, so moving it (each request moves some) costs no
+ * system or heap work; the one timer is set to the earliest it was told of, and looks at all of them when it fires.
+ * Nothing runs while no deadline is set.
  */
 #ifndef NET_DEADLINE_H
 #define NET_DEADLINE_H

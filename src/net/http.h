@@ -32,7 +32,8 @@ const char *http_response_header(const struct http_response *r, const char *name
 /*
  * err NULL: `r` is whole. Else err->code is -ECANCELED (cancelled), -ETIMEDOUT (msg names which timeout), -EMSGSIZE
  * (body over max_body_bytes), -ENOENT/-ECONNREFUSED/... (connect), -EPIPE/-ECONNRESET (cut mid-answer), -EPROTO (not
- * HTTP, TLS not trusted, forbidden redirect), -EINVAL (the request itself), -ELOOP (redirects); then `r` is NULL, or the head when it had arrived and the body was then cut.
+ * HTTP, TLS not trusted, forbidden redirect), -EINVAL (the request itself), -ELOOP (redirects); then `r` is NULL, or
+ * the head when it had arrived and the body was then cut.
  */
 typedef void http_done_fn(void *ctx, const struct err *err, const struct http_response *r);
 /* Streaming: the head arrived (once, before any data). */

@@ -15,7 +15,7 @@ struct pipe_upload {
 	char data[PIPE_CHUNK_BYTES + 24];
 };
 
-/* -------- the parser's callbacks: a call that ended meanwhile (cancelled by its own callback) stops the parser ------ */
+/* ---- the parser's callbacks: a call that its own callback cancelled stops the parser ---- */
 
 static int stop_parser(struct pipe_call *c, int code, const char *what)
 {

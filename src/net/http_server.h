@@ -65,8 +65,9 @@ void http_respond(struct http_exchange *x, int status, const char *content_type,
 void http_stream_begin(struct http_exchange *x, int status, const char *content_type,
 		       const struct http_header *headers);
 /*
- * 0; -EAGAIN: the queue is full, nothing was taken (wait for on_drain, or drop the reader); -EPIPE: the peer is gone, or
- * asked with HEAD (on_close follows). While nothing is queued a write of any length is taken, so nobody waits for ever.
+ * 0; -EAGAIN: the queue is full, nothing was taken (wait for on_drain, or drop the reader); -EPIPE: the peer is gone,
+ * or asked with HEAD (on_close follows). While nothing is queued a write of any length is taken, so nobody waits for
+ * ever.
  */
 int http_stream_write(struct http_exchange *x, const void *data, size_t len);
 void http_stream_on_drain(struct http_exchange *x, loop_fn *fn, void *ctx); /* whenever the queue empties */

@@ -1,10 +1,10 @@
 /*
- * The inside of the planner, shared by its files only. One plan is made in passes over flat arrays, each file one
- * topic:
+ * The inside of the planner, shared by its files only. One plan is made in passes over flat arrays, each file one topic:
+ *
  *   plan.c       the order of the passes, names of kinds
  *   gather.c     apps and their services: what is wanted beside what is there
  *   images.c     which images are here, pulls, removal of old ones
- *   resources.c  networks and volumes to be made, made anew or removed
+ *   resources.c  networks and volumes that are to be made, made anew or removed
  *   services.c   what has to happen to each service, and why
  *   locks.c      may an app be stopped now; taking and giving back its locks
  *   units.c      order among services, what can start now

@@ -87,8 +87,9 @@ struct plan_input {
 	const struct plan_removed *removed;
 	size_t n_removed;
 	/*
-	 * Services whose container was made anew for this target and still reads back different (an engine that discards a
-	 * setting): taken as they are, with a note that names the fields, instead of being replaced for ever (spec 9.1 b).
+	 * Services whose container was made anew for this target and still reads back different (an engine that
+	 * discards a setting): taken as they are, with a note that names the fields, instead of being replaced for ever
+	 * (spec 9.1 b).
 	 */
 	const struct plan_removed *accepted;
 	size_t n_accepted;

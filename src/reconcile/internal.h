@@ -24,7 +24,8 @@ struct removed_row {
 	char *service;
 	bool armed; /* the app's locks were taken since: a stop may have been sent */
 };
-struct made_row { /* a container we made for the present target, so as to see whether the engine keeps what it was told */
+struct made_row { /* a container we made for the present target, so as to see whether the engine keeps what it was told
+		   */
 	int64_t app_id;
 	char *service;
 	char *container_id; /* NULL once it was found different */

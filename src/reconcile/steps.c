@@ -330,8 +330,8 @@ static void begin_start(struct running *s)
 }
 
 /*
- * Once more the truth, right before what cannot be recalled: an event may be unread that says that a lock of ours is gone and an
- * application's stands in its place. Taken in this very turn, there is nothing to look at.
+ * Once more the truth, right before what cannot be recalled: an event may be unread that says that a lock of ours is
+ * gone and an application's stands in its place. Taken in this very turn, there is nothing to look at.
  */
 static int check_locks(struct running *s)
 {
@@ -479,8 +479,9 @@ static void run_locks(struct reconcile *r, const struct plan_step *step)
 }
 
 /*
- * A container that we made for this very target, and that reads back different: the engine (or the kernel) does not keep a setting. It is made
- * anew once more, in case somebody was in between; after that it is taken as it is until the next target.
+ * A container that we made for this very target, and that reads back different: the engine (or the kernel) does not
+ * keep a setting. It is made anew once more, in case somebody was in between; after that it is taken as it is until the
+ * next target.
  */
 static bool accepts_as_it_is(struct reconcile *r, const struct plan_step *step)
 {

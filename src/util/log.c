@@ -1,7 +1,7 @@
 /*
  * The log. Lines are put together in memory and leave whole, in one write(2), so that lines of several processes on one
- * pipe do not mix. On a non-blocking descriptor whose reader does not keep up, lines are dropped and counted, and the count
- * is the next line that gets through.
+ * pipe do not mix. On a non-blocking descriptor whose reader does not keep up, lines are dropped and counted, and the
+ * count is the next line that gets through.
  */
 #include "util/log.h"
 

@@ -45,8 +45,8 @@ bool log_format_parse(const char *name, enum log_format *out);
 void log_write(enum log_level level, const char *event, const struct kv *fields);
 
 /*
- * Between the two, lines are kept and then written at once: what they tell of need not wait for their way out. Pairs may be
- * nested; much text (256 KiB) is written before its time.
+ * Between the two, lines are kept and then written at once: what they tell of need not wait for their way out. Pairs
+ * may be nested; much text (256 KiB) is written before its time.
  */
 void log_hold(void);
 void log_release(void);
