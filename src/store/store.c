@@ -254,6 +254,10 @@ int store_load(struct store *s, const char *name, struct json **out, struct err 
 
 	if (rc == 0 && json_parse(text, len, STORE_FILE_MAX_BYTES, out, err) < 0)
 		rc = err->code = -EBADMSG;
+	if (rc == 0 && !json_is(*out, JSON_OBJECT)) { /* every file of ours is one */
+		rc = err_set(err, -EBADMSG, "expected an object, got %s", json_type_name(json_type(*out)));
+		json_free(STEAL(*out));
+	}
 	if (rc == -EBADMSG)
 		return set_aside(s, file, err);
 	return rc == 0 ? 0 : err_wrap(err, "%s/%s", s->dir, file);

@@ -59,6 +59,7 @@ struct world {
 	struct http_exchange *events; /* the open stream */
 	struct strv asked;            /* "METHOD path?query", without the version */
 	bool quiet;                   /* tells no events by itself */
+	bool silent_creates;          /* carries them out, and holds the answers back */
 	bool drops_tty;               /* a setting that this engine does not keep */
 	int stop_timeout_s;           /* reads back so; 0: as it was created */
 	char past[1024];              /* what happened before: the answer to events?since */
@@ -114,8 +115,10 @@ static inline void fake_add_image(struct world *w, const char *ref)
 
 static inline void fake_say(struct world *w, const char *type, const char *action, const char *id)
 {
-	AUTO_FREE char *text = mem_printf("{\"Type\":\"%s\",\"Action\":\"%s\",\"Actor\":{\"ID\":\"%s\"},\"time\":1}\n",
-					  type, action, id);
+	const struct fake_container *c = fake_find(w, id, strlen(id));
+	AUTO_FREE char *text = mem_printf("{\"Type\":\"%s\",\"Action\":\"%s\",\"Actor\":{\"ID\":\"%s\","
+					  "\"Attributes\":{\"name\":\"%s\"}},\"time\":1}\n",
+					  type, action, id, c ? c->name : "");
 
 	if (w->events)
 		assert_int_equal(http_stream_write(w->events, text, strlen(text)), 0);
@@ -268,6 +271,21 @@ static inline char *fake_decode(const char *s, size_t len)
 	return out;
 }
 
+static inline void held_on_close(void *ctx)
+{
+	((struct held *)ctx)->gone = true;
+}
+
+static inline void held_add(struct world *w, struct http_exchange *x, const char *line)
+{
+	struct held *h = mem_new(1, sizeof(*h));
+
+	assert_true(w->n_held < WORLD_MAX);
+	*h = (struct held){.w = w, .x = x, .line = mem_strdup(line)};
+	w->held[w->n_held++] = h;
+	http_exchange_on_close(x, held_on_close, h);
+}
+
 static inline void fake_create(struct world *w, struct http_exchange *x)
 {
 	struct fake_container *c = &w->containers[w->n_containers];
@@ -290,7 +308,10 @@ static inline void fake_create(struct world *w, struct http_exchange *x)
 	c->state = "created";
 	answer = mem_printf("{\"Id\":\"%s\"}", c->id);
 	fake_tell(w, "container", "create", c->id);
-	fake_answer(x, 201, answer);
+	if (w->silent_creates)
+		held_add(w, x, "created");
+	else
+		fake_answer(x, 201, answer);
 }
 
 static inline void fake_change(struct world *w, struct http_exchange *x, struct fake_container *c, const char *verb)
@@ -453,21 +474,6 @@ static inline void rule_add(struct world *w, const char *pattern, enum rule_kind
 static inline void rules_end(struct world *w)
 {
 	w->n_rules = 0;
-}
-
-static inline void held_on_close(void *ctx)
-{
-	((struct held *)ctx)->gone = true;
-}
-
-static inline void held_add(struct world *w, struct http_exchange *x, const char *line)
-{
-	struct held *h = mem_new(1, sizeof(*h));
-
-	assert_true(w->n_held < WORLD_MAX);
-	*h = (struct held){.w = w, .x = x, .line = mem_strdup(line)};
-	w->held[w->n_held++] = h;
-	http_exchange_on_close(x, held_on_close, h);
 }
 
 static inline struct held *held_find(struct world *w, const char *pattern)

@@ -354,6 +354,23 @@ static void a_create_that_fails_backs_off_and_other_apps_go_on(void **state)
 	assert_string_equal(fake_of(w, "main")->state, "running");
 }
 
+static void a_container_whose_create_was_never_answered_is_found_and_started(void **state)
+{
+	struct world *w = *state;
+
+	fake_add_image(w, "img:1");
+	world_open(w, "nonce-1");
+	w->silent_creates = true;
+	offer(w, "1 r1: main=img:1");
+	RUN_UNTIL(w->loop, held_find(w, "created"));
+	world_pass(w, 20); /* its event was read */
+	http_stream_abort(held_take(w, "created"));
+	w->silent_creates = false;
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_int_equal(asked_count(w, CREATES), 1);
+	assert_string_equal(fake_of(w, "main")->state, "running");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,6 +389,7 @@ int main(void)
 		WORLD_TEST(what_a_step_was_about_is_read_again_before_the_next_one_without_any_event),
 		WORLD_TEST(a_container_that_dies_before_its_stop_is_answered_is_removed_at_once),
 		WORLD_TEST(a_create_that_fails_backs_off_and_other_apps_go_on),
+		WORLD_TEST(a_container_whose_create_was_never_answered_is_found_and_started),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

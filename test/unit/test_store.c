@@ -287,7 +287,7 @@ static void a_text_beyond_the_limit_is_refused_and_one_at_the_limit_is_not(void 
 	struct json *root = NULL;
 
 	memset(text, ' ', STORE_FILE_MAX_BYTES + 1);
-	text[0] = '7';
+	memcpy(text, "{}", 2);
 	store_save(t->store, "big", text, STORE_FILE_MAX_BYTES + 1, on_saved, t);
 	assert_int_equal(t->done, 0);
 	RUN_UNTIL(t->base->loop, t->done == 1);
@@ -303,7 +303,7 @@ static void a_text_beyond_the_limit_is_refused_and_one_at_the_limit_is_not(void 
 
 static void a_corrupt_file_is_set_aside_and_what_was_wrong_is_told(void **state)
 {
-	static const char *const bad[] = {"", "{", "{\"a\":1}x", "\xff", "{\"a\":1,\"a\":2}"};
+	static const char *const bad[] = {"", "{", "{\"a\":1}x", "\xff", "{\"a\":1,\"a\":2}", "[]", "7"};
 	struct store_test *t = *state;
 	struct json *root = NULL;
 	char *found;
@@ -344,7 +344,7 @@ static void the_rest_of_a_killed_write_is_harmless(void **state)
 	struct json *root = NULL;
 	char *found;
 
-	put(t, "state.json", "[1]");
+	put(t, "state.json", "{\"n\":1}");
 	put(t, "state.json.new", "[1,2,3,4,5,6,7,8,9"); /* longer than what comes */
 	assert_int_equal(store_load(t->store, "state", &root, &t->err), 0);
 	json_free(root);
