@@ -7,6 +7,7 @@
 #include "supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 #define PULLS_MAX        3
 #define JITTER_MAX_MS    60000
 #define STOP_DEADLINE_MS 1900
+#define LOG_PIPE_BYTES   (1 << 20)
 #define CONFIG_MAX_BYTES (1 << 20)
 
 struct supervisor {
@@ -449,6 +451,7 @@ int supervisor_run(const struct run_options *o)
 	struct loop_stalls stalls;
 	struct err err = {0};
 
+	fcntl(STDOUT_FILENO, F_SETPIPE_SZ, LOG_PIPE_BYTES); /* bursts fit; refused, or no pipe: it stays as it is */
 	log_setup((enum log_level)o->log_level, (enum log_format)o->log_format, STDOUT_FILENO);
 	s.loop = loop_new();
 	loop_timer_init(s.loop, &s.deadline, on_deadline, &s);

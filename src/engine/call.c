@@ -75,7 +75,7 @@ void engine_request_init(const struct engine *e, enum engine_call call, const ch
 	}
 	*out = (struct http_request){
 		.method = row->method,
-		.target = buf_str(target),
+		.target = target->failed ? "" : buf_str(target), /* never another object, for want of room */
 		.connect_timeout_ms = ENGINE_CONNECT_MS,
 		.head_timeout_ms = row->head_s * INT64_C(1000),
 	};

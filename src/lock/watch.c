@@ -186,7 +186,7 @@ static bool needs_poll(const struct lock_set *s, const struct lock_app *a)
 
 void lock_watch_timer(struct lock_set *s)
 {
-	int64_t delay_ms = 0, at_ms;
+	int64_t delay_ms = s->root_problem && s->watcher ? SAFETY_MS : 0, at_ms;
 
 	for (size_t i = 0; i < s->n_apps && delay_ms != POLL_MS; i++) {
 		if (needs_poll(s, s->apps[i]))

@@ -241,7 +241,11 @@ static void on_work(void *ctx)
 			client_call_report(call);
 		}
 	}
-	if (!c->stopping || !TAILQ_EMPTY(&c->calls) || c->timers_closing || c->curl == CURL_WARMING)
+	if (c->timers_closing) { /* one that came while stopping was the last; nothing is touched after this */
+		check_stopped(c);
+		return;
+	}
+	if (!c->stopping || !TAILQ_EMPTY(&c->calls) || c->curl == CURL_WARMING)
 		return;
 	stop_curl(c);
 	c->timers_closing = true;

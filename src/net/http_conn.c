@@ -133,7 +133,13 @@ static int on_body(llhttp_t *parser, const char *at, size_t len)
 {
 	struct http_exchange *x = exchange_of(parser);
 
-	return buf_add(&x->body, at, len) < 0 ? refuse_with(x, 413) : 0;
+	if (x->server->bodies_bytes + len > x->server->limits.bodies_bytes) /* many may add up to what one may not */
+		return refuse_with(x, 503);
+	if (buf_add(&x->body, at, len) < 0)
+		return refuse_with(x, 413);
+	x->server->bodies_bytes += len;
+	x->body_counted += len;
+	return 0;
 }
 
 static int on_message_complete(llhttp_t *parser)
@@ -351,8 +357,15 @@ static void drop_large(struct buf *b, size_t kept_max)
 		buf_clear(b);
 }
 
+static void uncount_body(struct http_exchange *x)
+{
+	x->server->bodies_bytes -= x->body_counted;
+	x->body_counted = 0;
+}
+
 static void await_request(struct http_exchange *x)
 {
+	uncount_body(x);
 	x->state = CONN_READING;
 	x->in_request = x->has_head = x->is_stream = x->told_gone = false;
 	x->on_close = x->on_drain = NULL;
@@ -421,6 +434,7 @@ void conn_on_deadline(void *ctx, struct deadline *d)
 
 void conn_free(struct http_exchange *x)
 {
+	loop_deferred_cancel(&x->later); /* on_close may have been asked for, and answered, in this very turn */
 	http_head_deinit(&x->head);
 	buf_deinit(&x->body);
 	buf_deinit(&x->ahead);
@@ -445,6 +459,7 @@ static void on_closed(uv_handle_t *h)
 	struct http_exchange *x = h->data;
 	struct http_server *s = x->server;
 
+	uncount_body(x);
 	LIST_REMOVE(x, link);
 	deadline_remove(&s->deadlines, &x->deadline);
 	loop_deferred_cancel(&x->later);

@@ -135,7 +135,12 @@ void pipe_call_cut(struct pipe_call *c, struct pipe_conn *conn, int code)
 void pipe_call_enter(struct pipe_call *c, enum call_phase phase)
 {
 	const int64_t timeout[] = {
-		[CALL_HEAD] = c->head_timeout_ms, [CALL_BODY] = c->idle_timeout_ms, [CALL_ENDED] = 0};
+		[CALL_CONNECT] = 0,                                /* set where the connection begins */
+		[CALL_WRITE] = c->source ? 0 : c->head_timeout_ms, /* an upload takes as long as its source */
+		[CALL_HEAD] = c->head_timeout_ms,
+		[CALL_BODY] = c->idle_timeout_ms,
+		[CALL_ENDED] = 0,
+	};
 	int64_t at;
 
 	c->phase = phase;
@@ -159,6 +164,9 @@ static void on_deadline(void *ctx, struct deadline *d)
 	else if (c->phase == CALL_CONNECT)
 		pipe_call_fail(c, -ETIMEDOUT, "no connection within %lld ms (connect timeout)",
 			       (long long)c->connect_timeout_ms);
+	else if (c->phase == CALL_WRITE)
+		pipe_call_fail(c, -ETIMEDOUT, "the request was not taken within %lld ms (head timeout)",
+			       (long long)c->head_timeout_ms);
 	else if (c->phase == CALL_HEAD)
 		pipe_call_fail(c, -ETIMEDOUT, "no answer within %lld ms (head timeout)", (long long)c->head_timeout_ms);
 	else

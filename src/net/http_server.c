@@ -23,6 +23,7 @@ static void set_limits(struct http_server_limits *to, const struct http_server_l
 		*to = *from;
 	to->head_bytes = to->head_bytes ? to->head_bytes : 16384;
 	to->body_bytes = to->body_bytes ? to->body_bytes : 10 * 1024 * 1024;
+	to->bodies_bytes = to->bodies_bytes ? to->bodies_bytes : 32 * 1024 * 1024;
 	to->connections = to->connections ? to->connections : 256;
 	to->head_timeout_ms = to->head_timeout_ms ? to->head_timeout_ms : 60000;
 	to->request_timeout_ms = to->request_timeout_ms ? to->request_timeout_ms : 300000;

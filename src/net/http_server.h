@@ -21,6 +21,7 @@ struct http_exchange; /* one request and its answer; lives until answered and th
 struct http_server_limits {         /* 0: the default in brackets */
 	size_t head_bytes;          /* [16384] */
 	size_t body_bytes;          /* [10 MiB] */
+	size_t bodies_bytes;        /* [32 MiB] of all bodies being held at once, per server -> 503 */
 	size_t connections;         /* [256] per server */
 	int64_t head_timeout_ms;    /* [60000] from the first byte to the end of the head -> 408 */
 	int64_t request_timeout_ms; /* [300000] from the first byte to the end of the body -> 408 */

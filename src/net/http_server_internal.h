@@ -60,6 +60,7 @@ struct http_exchange {
 	int64_t request_deadline_ms;
 	struct http_head head;
 	struct buf body, ahead;
+	size_t body_counted; /* in the server's sum */
 	loop_fn *on_close, *on_drain;
 	void *close_ctx, *drain_ctx;
 };
@@ -85,6 +86,7 @@ struct http_server {
 	LIST_HEAD(, listener) listeners;
 	LIST_HEAD(, http_exchange) conns;
 	size_t n_conns, n_refused;
+	size_t bodies_bytes; /* held by all connections */
 	struct deadlines deadlines;
 	struct buf out; /* the head being written */
 	char date[40];

@@ -1,13 +1,17 @@
 /*
  * The log. Lines are put together in memory and leave whole, in one write(2), so that lines of several processes on one
- * pipe do not mix. On a non-blocking descriptor whose reader does not keep up, lines are dropped and counted, and the
+ * pipe do not mix. When a pipe or socket has a reader that does not keep up, lines are dropped and counted, and the
  * count is the next line that gets through.
  */
 #include "util/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,10 +27,11 @@
 static struct {
 	enum log_level level;
 	enum log_format format;
-	int fd;
+	int fd, own_fd; /* own_fd: one that we opened */
+	bool is_socket;
 	uint64_t dropped; /* lines since the last that was written */
 	bool torn;        /* a line stopped in its middle: end it before the next */
-} out = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .fd = STDOUT_FILENO};
+} out = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .fd = STDOUT_FILENO, .own_fd = -1};
 
 static struct {
 	struct buf lines;
@@ -40,13 +45,35 @@ static const char *const level_names[] = {
 	[LOG_LEVEL_DEBUG] = "debug",
 };
 
+/*
+ * A reader that stalls must not stall us. A pipe is opened anew, because the non-blocking flag belongs to the open file that we
+ * may share with others; a socket is asked at each write.
+ */
+static void set_output(int fd)
+{
+	char path[32];
+	struct stat st = {0};
+
+	if (out.own_fd >= 0)
+		close(out.own_fd);
+	out.own_fd = -1;
+	out.fd = fd;
+	out.is_socket = fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	if (out.is_socket || !S_ISFIFO(st.st_mode))
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	out.own_fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (out.own_fd >= 0)
+		out.fd = out.own_fd;
+}
+
 void log_setup(enum log_level level, enum log_format format, int fd)
 {
 	out.level = level;
 	out.format = format;
-	out.fd = fd;
 	out.dropped = 0;
 	out.torn = false;
+	set_output(fd);
 }
 
 bool log_enabled(enum log_level level)
@@ -187,7 +214,8 @@ static size_t write_bytes(const char *data, size_t len)
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = write(out.fd, data + done, len - done);
+		ssize_t n = out.is_socket ? send(out.fd, data + done, len - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+					  : write(out.fd, data + done, len - done);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -36,7 +36,8 @@ static inline struct kv kv_time(const char *key, int64_t unix_ms) /* 0: the fiel
 	return (struct kv){.key = key, .type = unix_ms ? KV_TIME : KV_SKIP, .num = unix_ms};
 }
 
-/* Before the first line; the default is info, text, standard output. `fd` is borrowed. */
+/* Before the first line; the default is info, text, standard output. `fd` is borrowed; writing to
+ * a pipe or socket never blocks: what a slow reader does not take is dropped and counted. */
 void log_setup(enum log_level level, enum log_format format, int fd);
 bool log_enabled(enum log_level level);
 bool log_level_parse(const char *name, enum log_level *out);

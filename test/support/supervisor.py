@@ -1,4 +1,5 @@
 """The real binary: started, watched through its JSON log, asked through its command line, stopped or killed."""
+import contextlib
 import json
 import os
 import signal
@@ -155,7 +156,7 @@ class Supervisor:
             for name in files:
                 if name.endswith("updates.lock"):
                     path = f"{base}/{name}"
-                    with open(path) as f:
+                    with contextlib.suppress(FileNotFoundError), open(path) as f:  # an application may be quicker
                         found[os.path.relpath(path, self.lock_root)] = f.read()
         return found
 

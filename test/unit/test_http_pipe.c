@@ -466,6 +466,36 @@ static void each_timeout_has_its_name(void **state)
 	}
 }
 
+static void a_request_that_nobody_takes_ends_by_the_head_timeout(void **state)
+{
+	struct check_fixture *f = *state;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	AUTO_FREE char *body = mem_new(1, 4 << 20);
+	struct outcome o = {0};
+	struct http_pipe *p;
+	bool gone = false;
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/hung.sock", f->dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 8), 0); /* it connects, and is never accepted */
+	p = http_pipe_new(f->loop, a.sun_path);
+	http_pipe_call(p,
+		       &(struct http_request){.method = "POST",
+					      .target = "/",
+					      .body = body,
+					      .body_len = 4 << 20,
+					      .connect_timeout_ms = 5000,
+					      .head_timeout_ms = 5},
+		       outcome_done, &o);
+	RUN_UNTIL(f->loop, o.n_done);
+	assert_int_equal(o.code, -ETIMEDOUT);
+	assert_non_null(strstr(o.msg, "the request was not taken within 5 ms"));
+	http_pipe_stop(p, check_set_flag, &gone);
+	RUN_UNTIL(f->loop, gone);
+	close(fd);
+}
+
 static void a_busy_listener_is_asked_again_within_the_connect_timeout(void **state)
 {
 	struct check_fixture *f = *state;
@@ -659,6 +689,7 @@ int main(void)
 		T(a_reader_can_end_its_stream),
 		T(cancelling_is_reported_later_and_once),
 		T(each_timeout_has_its_name),
+		T(a_request_that_nobody_takes_ends_by_the_head_timeout),
 		T(a_busy_listener_is_asked_again_within_the_connect_timeout),
 		T(an_upload_is_sent_in_chunks_as_the_socket_takes_them),
 		T(an_upload_ends_with_its_sources_error_or_cancel),

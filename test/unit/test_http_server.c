@@ -426,6 +426,29 @@ static void a_body_over_its_limit_gets_413_however_it_is_sent(void **state)
 	}
 }
 
+static void many_bodies_together_have_a_limit_too(void **state)
+{
+	struct check_fixture *f = *state;
+	struct client a, b, c;
+
+	restart(f, (struct http_server_limits){.body_bytes = 100, .bodies_bytes = 12});
+	dial(&a);
+	say(&a, "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n12345678"); /* the last byte is withheld */
+	check_run_turns(f->loop, 20);
+	dial(&b);
+	say(&b, "POST / HTTP/1.1\r\nContent-Length: 8\r\n\r\n12345678");
+	HEAR_END(f, &b);
+	assert_non_null(strstr(b.in.data, "HTTP/1.1 503 "));
+	hang_up(&b);
+	hang_up(&a); /* what it held is free again */
+	check_run_turns(f->loop, 20);
+	dial(&c);
+	say(&c, "POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 12\r\n\r\n123456789012");
+	HEAR_END(f, &c);
+	assert_non_null(strstr(c.in.data, "HTTP/1.1 200 "));
+	hang_up(&c);
+}
+
 static void a_peer_still_sending_can_read_its_413(void **state)
 {
 	struct check_fixture *f = *state;
@@ -832,6 +855,23 @@ static void a_peer_that_leaves_before_the_answer_is_reported_once(void **state)
 	assert_int_equal(seen.n_closed, 1);
 }
 
+static void on_close_asked_for_too_late_and_an_answer_in_the_same_turn_are_fine(void **state)
+{
+	struct check_fixture *f = *state;
+	struct client c;
+
+	handle = hold;
+	dial(&c);
+	say(&c, "GET / HTTP/1.1\r\n\r\n");
+	RUN_UNTIL(f->loop, seen.n_held == 1);
+	hang_up(&c);
+	check_run_turns(f->loop, 20);
+	http_exchange_on_close(seen.held[0], on_gone, NULL);
+	say_path(seen.held[0]);
+	check_run_turns(f->loop, 5);
+	assert_int_equal(seen.n_closed, 0);
+}
+
 static void a_peer_that_only_stopped_sending_gets_its_answer(void **state)
 {
 	struct check_fixture *f = *state;
@@ -1002,6 +1042,7 @@ int main(void)
 		T(a_head_over_its_limit_gets_431),
 		T(more_than_64_headers_get_431),
 		T(a_body_over_its_limit_gets_413_however_it_is_sent),
+		T(many_bodies_together_have_a_limit_too),
 		T(a_peer_still_sending_can_read_its_413),
 		T(endless_chunk_extensions_and_trailers_get_431),
 		T(expect_100_is_answered_before_the_body),
@@ -1022,6 +1063,7 @@ int main(void)
 		T(an_aborted_stream_has_no_last_chunk),
 		T(a_head_request_to_a_stream_gets_the_head_and_the_end),
 		T(a_peer_that_leaves_before_the_answer_is_reported_once),
+		T(on_close_asked_for_too_late_and_an_answer_in_the_same_turn_are_fine),
 		T(a_peer_that_only_stopped_sending_gets_its_answer),
 		T(stopping_cuts_connections_and_held_requests_hear_of_it),
 		T(a_response_header_cannot_inject_another),

@@ -290,6 +290,23 @@ static void a_reader_that_does_not_keep_up_costs_lines_that_are_counted(void **s
 	assert_line("info again\n");
 }
 
+/* Were it written as it is, this test would never end. */
+static void a_blocking_pipe_that_nobody_reads_does_not_block_us(void **state)
+{
+	AUTO_FREE char *value = mem_new(4001, 1);
+	AUTO_FREE char *during = NULL;
+
+	(void)state;
+	memset(value, 'x', 4000);
+	fcntl(writer, F_SETFL, 0);
+	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, writer);
+	for (int i = 0; i < 400; i++)
+		log_info("said", kv_str("v", value));
+	assert_int_equal(fcntl(writer, F_GETFL) & O_NONBLOCK, 0); /* others may share it */
+	during = logged();
+	assert_true(occurrences(during, value) > 0);
+}
+
 static void a_line_after_a_torn_one_stands_alone(void **state)
 {
 	AUTO_FREE char *value = mem_new(4097, 1);
@@ -379,6 +396,7 @@ int main(void)
 		TEST(a_value_is_cut_at_its_limit_between_characters),
 		TEST(many_large_values_still_give_one_whole_line),
 		TEST(a_reader_that_does_not_keep_up_costs_lines_that_are_counted),
+		TEST(a_blocking_pipe_that_nobody_reads_does_not_block_us),
 		TEST(a_line_after_a_torn_one_stands_alone),
 		TEST(held_lines_leave_together_at_the_outermost_release),
 		TEST(much_held_text_is_written_before_its_time_and_nothing_is_lost),
