@@ -164,6 +164,14 @@ static void diff_restart(struct diff *d, const struct service_config *current, c
 	changed(d, "restart", c, t);
 }
 
+static void diff_stop_timeout(struct diff *d, const struct service_config *current, const struct service_config *target)
+{
+	AUTO_FREE char *c = mem_printf("%d s", current->stop_timeout_s);
+	AUTO_FREE char *t = mem_printf("%d s", target->stop_timeout_s);
+
+	diff_text(d, "stop_grace_period", c, t);
+}
+
 static bool same_ports(const struct service_config *a, const struct service_config *b)
 {
 	if (a->n_ports != b->n_ports)
@@ -300,6 +308,7 @@ bool service_config_diff(const struct service_config *current, const struct serv
 	diff_networks(&d, current, target);
 	diff_bool(&d, "privileged", current->privileged, target->privileged);
 	diff_bool(&d, "tty", current->tty, target->tty);
+	diff_stop_timeout(&d, current, target);
 	diff_text(&d, "user", current->user, target->user);
 	diff_text(&d, "working_dir", current->working_dir, target->working_dir);
 	return !d.differs;

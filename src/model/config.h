@@ -35,6 +35,8 @@ struct network_join {
 	struct strv link_local;
 };
 
+#define STOP_TIMEOUT_S 10 /* the default */
+
 struct service_config {
 	char *image; /* engine image id when the image is local, else the reference */
 	struct strv command, entrypoint;
@@ -51,6 +53,7 @@ struct service_config {
 	struct network_join *networks; /* sorted by name */
 	size_t n_networks;
 	bool privileged, tty;
+	int stop_timeout_s; /* from TERM to KILL; the engine reads what is not set as 10 */
 	char *hostname, *user, *working_dir;
 };
 void service_config_deinit(struct service_config *c); /* zeroed is fine; c is zeroed after */

@@ -1,7 +1,7 @@
 /*
  * Canonical form -> bodies of POST /containers/create and /networks/<n>/connect. Every field that is compared is sent,
  * also when empty, so that the engine's own defaults never decide; the last ones are the constants that devices
- * already run with (ipc, shm, stop timeout).
+ * already run with (ipc, shm).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,8 +10,7 @@
 #include "model/config_text.h"
 #include "util/mem.h"
 
-#define SHM_BYTES      67108864
-#define STOP_TIMEOUT_S 10
+#define SHM_BYTES 67108864
 
 static void add_strings(struct json_writer *w, const char *key, const struct strv *l)
 {
@@ -189,7 +188,7 @@ int service_create_body(const struct service_config *c, const char *device_name,
 	json_kv_str(w, "User", c->user ? c->user : "");
 	json_kv_str(w, "WorkingDir", c->working_dir ? c->working_dir : "");
 	json_kv_bool(w, "Tty", c->tty);
-	json_kv_i64(w, "StopTimeout", STOP_TIMEOUT_S);
+	json_kv_i64(w, "StopTimeout", c->stop_timeout_s);
 	json_key(w, "Volumes");
 	json_open_object(w);
 	for (size_t i = 0; i < c->anonymous.n; i++) {

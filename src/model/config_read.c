@@ -18,6 +18,17 @@ static void take_command(struct strv *l)
 		strv_deinit(l);
 }
 
+int read_stop_timeout(const struct json *config, int *out, struct err *err)
+{
+	const struct json *v = json_get(config, "StopTimeout");
+	int64_t seconds = STOP_TIMEOUT_S; /* 0 is 0: KILL at once */
+
+	if (read_i64(v, "Config.StopTimeout", &seconds, err) < 0)
+		return err->code;
+	*out = seconds >= 0 && seconds <= INT32_MAX ? (int)seconds : STOP_TIMEOUT_S;
+	return 0;
+}
+
 static int read_process(const struct json *inspect, struct service_config *out, struct err *err)
 {
 	const struct json *c = json_get(inspect, "Config");
@@ -31,6 +42,7 @@ static int read_process(const struct json *inspect, struct service_config *out, 
 	    read_bool(json_get(c, "Tty"), "Config.Tty", &out->tty, err) < 0 ||
 	    read_str(json_get(c, "User"), "Config.User", &out->user, err) < 0 ||
 	    read_str(json_get(c, "WorkingDir"), "Config.WorkingDir", &dir, err) < 0 ||
+	    read_stop_timeout(c, &out->stop_timeout_s, err) < 0 ||
 	    read_str(json_get(c, "Hostname"), "Config.Hostname", &out->hostname, err) < 0 ||
 	    read_keys(json_get(c, "Volumes"), "Config.Volumes", &out->anonymous, err) < 0)
 		return err->code;

@@ -9,8 +9,6 @@
 #include "model/read.h"
 #include "util/mem.h"
 
-#define STOP_TIMEOUT_S 10
-
 void container_deinit(struct container *c)
 {
 	if (!c)
@@ -102,7 +100,7 @@ static int64_t time_of(const struct json *v)
 static int read_state(const struct json *inspect, struct container *out, struct err *err)
 {
 	const struct json *s = json_get(inspect, "State");
-	int64_t code = 0, timeout = 0;
+	int64_t code = 0;
 
 	if (!json_is(s, JSON_OBJECT))
 		return err_set(err, -EPROTO, "State: expected object, got %s", json_type_name(json_type(s)));
@@ -110,7 +108,7 @@ static int read_state(const struct json *inspect, struct container *out, struct 
 	    read_str(json_get(s, "Error"), "State.Error", &out->error, err) < 0 ||
 	    read_i64(json_get(s, "ExitCode"), "State.ExitCode", &code, err) < 0 ||
 	    read_str(json_dig(s, "Health", "Status", NULL), "State.Health.Status", &out->health, err) < 0 ||
-	    read_i64(json_dig(inspect, "Config", "StopTimeout", NULL), "Config.StopTimeout", &timeout, err) < 0)
+	    read_stop_timeout(json_get(inspect, "Config"), &out->stop_timeout_s, err) < 0)
 		return err->code;
 	if (!out->state_text)
 		out->state_text = mem_strdup(json_bool(json_get(s, "Running")) ? "running" : "exited");
@@ -118,7 +116,6 @@ static int read_state(const struct json *inspect, struct container *out, struct 
 		out->health = mem_strdup("none");
 	out->state = state_of(s, out->state_text);
 	out->exit_code = (int)code;
-	out->stop_timeout_s = timeout > 0 && timeout <= INT32_MAX ? (int)timeout : STOP_TIMEOUT_S;
 	out->created_ms = time_of(json_get(inspect, "Created"));
 	out->started_ms = time_of(json_get(s, "StartedAt"));
 	out->finished_ms = time_of(json_get(s, "FinishedAt"));

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "model/duration.h"
+#include "model/lock_rules.h"
 #include "model/parse.h"
 #include "model/read.h"
 #include "util/mem.h"
@@ -144,6 +146,20 @@ static void on_hostname(struct parse *p, const struct at *at, const struct json 
 	s->has_hostname = true;
 }
 
+/* Whole seconds, as the engine has it; a number, or text without a unit, is seconds. */
+static void on_stop_grace_period(struct parse *p, const struct at *at, const struct json *v, const struct scope *scope,
+				 struct target_service *s)
+{
+	const char *text = json_is(v, JSON_NUMBER) ? json_number_text(v) : json_str(v);
+	int64_t ms;
+
+	(void)scope;
+	if (!text || !duration_parse(text, &ms) || ms / 1000 > INT32_MAX)
+		parse_expected(p, at, "a duration (10s, 1m30s)", v);
+	else
+		s->spec.stop_timeout_s = (int)(ms / 1000);
+}
+
 static void on_user(struct parse *p, const struct at *at, const struct json *v, const struct scope *scope,
 		    struct target_service *s)
 {
@@ -247,6 +263,7 @@ static const struct {
 	{"ports", "ports", on_ports},
 	{"privileged", "privileged", on_privileged},
 	{"restart", "restart", on_restart},
+	{"stop_grace_period", "stopGracePeriod", on_stop_grace_period},
 	{"tty", "tty", on_tty},
 	{"user", "user", on_user},
 	{"volumes", "volumes", on_volumes},
@@ -273,6 +290,7 @@ void parse_composition(struct parse *p, const struct at *at, const struct json *
 {
 	s->spec.restart = mem_strdup("always");
 	s->spec.tty = true;
+	s->spec.stop_timeout_s = STOP_TIMEOUT_S;
 	for (size_t i = 0; i < json_size(composition); i++) {
 		struct at here = at_key(at, json_key_at(composition, i));
 
@@ -290,7 +308,7 @@ static void label_error(struct parse *p, const struct at *service, const struct 
 	struct at labels = at_key(json_get(service_labels, key) ? service : &composition, "labels");
 	struct at here = at_key(&labels, key);
 
-	parse_error(p, &here, "not supported yet: label %.200s", text);
+	parse_error(p, &here, "%.250s", text);
 }
 
 void parse_feature_labels(struct parse *p, const struct at *service, const struct json *service_labels,
@@ -298,17 +316,21 @@ void parse_feature_labels(struct parse *p, const struct at *service, const struc
 {
 	for (size_t i = 0; i < s->spec.labels.n; i++) {
 		const char *key = s->spec.labels.v[i].key, *value = s->spec.labels.v[i].value;
-		AUTO_FREE char *pair = NULL;
+		AUTO_FREE char *text = NULL;
+		int64_t ignored;
 
 		if (str_eq(key, "io.balena.features.supervisor-api")) {
 			s->supervisor_api = str_truthy(value);
 		} else if ((str_starts(key, "io.balena.features.") ||
 			    str_eq(key, "io.balena.update.requires-reboot")) &&
 			   str_truthy(value)) {
-			label_error(p, service, service_labels, key, key);
+			text = mem_printf("not supported yet: label %.200s", key);
 		} else if (str_eq(key, "io.balena.update.strategy") && !str_eq(value, "download-then-kill")) {
-			pair = mem_printf("%s=%s", key, value);
-			label_error(p, service, service_labels, key, pair);
+			text = mem_printf("not supported yet: label %s=%.100s", key, value);
+		} else if (str_eq(key, LABEL_LOCK_MAX_AGE) && !duration_parse(value, &ignored)) {
+			text = mem_printf("expected a duration (90s, 1h30m), got \"%.80s\"", value);
 		}
+		if (text)
+			label_error(p, service, service_labels, key, text);
 	}
 }

@@ -18,6 +18,8 @@ int read_map(const struct json *v, const char *name, struct strmap *out, struct 
 int read_keys(const struct json *v, const char *name, struct strv *out, struct err *err); /* the members' names */
 int read_bool(const struct json *v, const char *name, bool *out, struct err *err);
 int read_i64(const struct json *v, const char *name, int64_t *out, struct err *err);
+/* Config.StopTimeout of a container; the default when it has none. */
+int read_stop_timeout(const struct json *config, int *out, struct err *err);
 /* A list of "KEY=value"; entries without "=" name nothing and are left out. */
 int read_env(const struct json *v, const char *name, struct strmap *out, struct err *err);
 

@@ -58,6 +58,7 @@ static void copy_plain(struct service_config *to, const struct service_config *f
 	copy_networks(to, from);
 	to->privileged = from->privileged;
 	to->tty = from->tty;
+	to->stop_timeout_s = from->stop_timeout_s;
 	to->hostname = mem_strdup(from->hostname);
 }
 

@@ -61,7 +61,6 @@ struct world {
 	bool quiet;                   /* tells no events by itself */
 	bool silent_creates;          /* carries them out, and holds the answers back */
 	bool drops_tty;               /* a setting that this engine does not keep */
-	int stop_timeout_s;           /* reads back so; 0: as it was created */
 	char past[1024];              /* what happened before: the answer to events?since */
 	void (*on_asked)(struct world *w, const char *line);
 	/* our side */
@@ -168,8 +167,6 @@ static inline void fake_write_config(struct world *w, const struct fake_containe
 			json_kv_str(j, key, short_id);
 		else if (strcmp(key, "Tty") == 0 && w->drops_tty)
 			json_kv_bool(j, key, false);
-		else if (strcmp(key, "StopTimeout") == 0 && w->stop_timeout_s)
-			json_kv_i64(j, key, w->stop_timeout_s);
 		else {
 			json_key(j, key);
 			json_add_value(j, json_at(body, i));
@@ -721,7 +718,7 @@ static inline int world_teardown(void **state)
 
 /*
  * Apps as "1 r1: main=img:1 db=img:1+tty; 2 r1: web=img:1". An image that the engine does not have is pulled.
- * Services use no network, so that few requests are made.
+ * Services use no network, so that few requests are made, and have a second to stop.
  */
 static inline char *document_of(const char *text)
 {
@@ -751,7 +748,7 @@ static inline char *document_of(const char *text)
 				*flag++ = '\0';
 			buf_printf(&out,
 				   "%s\"%s\":{\"image\":\"%s\",\"image_id\":1,\"environment\":{},\"labels\":{},"
-				   "\"composition\":{\"network_mode\":\"none\"%s}}",
+				   "\"composition\":{\"network_mode\":\"none\",\"stop_grace_period\":1%s}}",
 				   comma, word, image, str_eq(flag, "tty") ? ",\"tty\":true" : "");
 			comma = ",";
 		}

@@ -49,6 +49,8 @@ static void a_changed_field_is_named_with_both_values(void **state)
 		{"{}", "{\"ports\":[\"[::1]:80:81\"]}", "ports", "[]", "[\"[::1]:80:81/tcp\"]"},
 		{"{}", "{\"privileged\":true}", "privileged", "false", "true"},
 		{"{}", "{\"tty\":false}", "tty", "true", "false"},
+		{"{}", "{\"stop_grace_period\":\"1m\"}", "stop_grace_period", "10 s", "60 s"},
+		{"{\"stop_grace_period\":\"0\"}", "{}", "stop_grace_period", "0 s", "10 s"},
 		{"{}", "{\"hostname\":\"x\"}", "hostname", NULL, "x"},
 		{"{}", "{\"user\":0}", "user", NULL, "0"},
 		{"{\"working_dir\":\"/a/\"}", "{\"working_dir\":\"/b\"}", "working_dir", "/a", "/b"},
@@ -103,6 +105,8 @@ static void what_only_looks_different_is_equal(void **state)
 		{"{\"restart\":false}", "{\"restart\":\" NO \"}"},
 		{"{\"command\":[]}", "{\"command\":\"\"}"},
 		{"{\"working_dir\":\"/a/b/..\"}", "{\"workingDir\":\"/a\"}"},
+		{"{}", "{\"stop_grace_period\":10}"},
+		{"{\"stop_grace_period\":\"1m30s\"}", "{\"stopGracePeriod\":\"90.9s\"}"},
 		{"{\"environment\":[\"A=1\"]}", "{\"environment\":{\"A\":1}}"},
 		{"{\"depends_on\":[]}", "{}"},
 	};

@@ -32,7 +32,6 @@ static void the_locks_stay_after_a_stop_whose_answer_is_lost_until_it_is_over_at
 	struct world *w = *state;
 	int64_t first;
 
-	w->stop_timeout_s = 1;
 	run_first(w);
 	n_stop_ms = 0;
 	w->on_asked = on_stop_asked;
@@ -147,7 +146,6 @@ static char *kill_event(const char *id, int64_t at_ms)
 /* A run that ends with a stop under way, and the next one begins. */
 static void leave_a_stop_behind(struct world *w)
 {
-	w->stop_timeout_s = 1;
 	run_first(w);
 	rule_add(w, STOPS, RULE_HOLD, 0, 1);
 	offer(w, "1 r2: main=img:2");
