@@ -16,6 +16,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
+_outside = None  # the machine's own network, for the little that needs it
 
 # How long a test waits for what must happen; a deadline, never an expectation.
 DEADLINE = float(os.environ.get("LK_TEST_DEADLINE", "30"))
@@ -24,13 +25,29 @@ DEADLINE = float(os.environ.get("LK_TEST_DEADLINE", "30"))
 def enter():
     if os.geteuid() != 0:
         raise SystemExit("the system tests start a private container engine: run them as root")
+    global _outside
+    _outside = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
         raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}: the system tests need their own name spaces")
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    hide_tmpfiles()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+def leave_network():
+    """For preexec_fn: this one program uses the machine's network."""
+    if _outside is not None and libc.setns(_outside, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def hide_tmpfiles():
+    """On a machine with systemd a supervisor excludes its lock directories from ageing; the machine's own list stays."""
+    if os.path.isdir("/run/systemd/system"):
+        os.makedirs("/run/tmpfiles.d", exist_ok=True)
+        libc.mount(b"tmpfs", b"/run/tmpfiles.d", b"tmpfs", 0, None)
 
 
 def unmount_below(directory):
