@@ -32,6 +32,7 @@
 #include <cmocka.h>
 
 #include "loop/loop.h"
+#include "util/log.h"
 
 #define CHECK_DEADLINE_MS 5000
 
@@ -177,11 +178,13 @@ struct check_fixture {
 
 static inline int check_setup(void **state)
 {
-	static bool warm; /* libuv opens a signal pipe with the first loop and keeps it */
+	static bool warm; /* libuv opens a signal pipe with the first loop, the log its own way to a pipe; both stay */
 	struct check_fixture *f = calloc(1, sizeof(*f));
 
-	if (!warm)
+	if (!warm) {
 		assert_int_equal(loop_free(loop_new()), 0);
+		log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, STDOUT_FILENO);
+	}
 	warm = true;
 	assert_non_null(f);
 	f->fds_before = check_open_fds();
