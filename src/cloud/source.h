@@ -41,8 +41,6 @@ struct source_file *source_file_new(struct target_source *s);
 void source_file_look(struct source_file *f); /* in the loop */
 void source_file_stop(struct source_file *f, loop_fn *stopped, void *ctx);
 
-/* -EINVAL with a sentence: no URL that we can poll. */
-int source_url_check(const char *url, struct err *err);
 struct source_url *source_url_new(struct target_source *s);
 void source_url_poll(struct source_url *u);
 /* A look was asked for that the answer being told now does not serve: another poll follows. */

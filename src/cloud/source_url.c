@@ -8,12 +8,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "net/http_client.h"
 #include "util/backoff.h"
+#include "util/location.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -24,7 +24,6 @@
 #define TOTAL_MS           900000
 #define ETAG_MAX           1024
 #define TOKEN_MAX          8192
-#define URL_MAX            8000
 
 struct source_url {
 	struct target_source *source;
@@ -40,47 +39,6 @@ struct source_url {
 	loop_fn *stopped;
 	void *stopped_ctx;
 };
-
-static size_t scheme_len(const char *url)
-{
-	if (strncasecmp(url, "http://", 7) == 0)
-		return 7;
-	return strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
-}
-
-/* Host and port of a URL behind its scheme, without user and password. */
-static const char *find_host(const char *url, size_t *len)
-{
-	const char *from = url + scheme_len(url);
-	size_t all = strcspn(from, "/?#");
-	const char *at = memrchr(from, '@', all);
-
-	if (!at) {
-		*len = all;
-		return from;
-	}
-	*len = all - (size_t)(at + 1 - from);
-	return at + 1;
-}
-
-int source_url_check(const char *url, struct err *err)
-{
-	size_t host_len;
-	const char *host;
-
-	if (scheme_len(url) == 0)
-		return err_set(err, -EINVAL, "the target is neither a path nor an http or https URL");
-	if (strlen(url) > URL_MAX)
-		return err_set(err, -EINVAL, "the target's URL is longer than %d bytes", URL_MAX);
-	for (const char *p = url; *p; p++)
-		if ((unsigned char)*p <= ' ' || *p == 0x7f)
-			return err_set(err, -EINVAL, "the target's URL has a space or control character at byte %zu",
-				       (size_t)(p - url));
-	host = find_host(url, &host_len);
-	if (host_len == 0 || host[0] == ':')
-		return err_set(err, -EINVAL, "the target's URL names no host");
-	return 0;
-}
 
 static int64_t random_below(int64_t limit)
 {
@@ -273,11 +231,9 @@ static void on_poll(void *ctx)
 struct source_url *source_url_new(struct target_source *s)
 {
 	struct source_url *u = mem_new(1, sizeof(*u));
-	size_t len;
-	const char *host = find_host(s->o.location, &len);
 
 	u->source = s;
-	u->origin = mem_printf("%.*s%.*s", (int)scheme_len(s->o.location), s->o.location, (int)len, host);
+	u->origin = location_shown(s->o.location);
 	loop_timer_init(s->loop, &u->timer, on_poll, u);
 	loop_deferred_init(s->loop, &u->look, on_poll, u);
 	loop_deferred_schedule(&u->look);

@@ -5,11 +5,10 @@
  */
 #include "cloud/target_source.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <string.h>
 
 #include "cloud/source.h"
+#include "util/location.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -96,32 +95,12 @@ void source_fail(struct target_source *s, const struct err *err, bool repeat)
 		s->o.failed(s->o.ctx, err);
 }
 
-static bool is_url(const char *location)
-{
-	return strstr(location, "://") != NULL;
-}
-
-static int check_location(const char *location, struct err *err)
-{
-	size_t len = strlen(location);
-
-	if (len == 0)
-		return err_set(err, -EINVAL, "the target has no name");
-	if (is_url(location))
-		return source_url_check(location, err);
-	if (len >= PATH_MAX)
-		return err_set(err, -EINVAL, "the target's path is longer than %d bytes", PATH_MAX - 1);
-	if (location[len - 1] == '/')
-		return err_set(err, -EINVAL, "%s names a directory, not a target file", location);
-	return 0;
-}
-
 int target_source_new(struct loop *l, const struct target_source_options *o, struct target_source **out,
 		      struct err *err)
 {
 	struct target_source *s;
 
-	if (check_location(o->location, err) < 0)
+	if (location_check(o->location, err) < 0)
 		return err->code;
 	s = mem_new(1, sizeof(*s));
 	s->loop = l;
@@ -132,7 +111,7 @@ int target_source_new(struct loop *l, const struct target_source_options *o, str
 	s->o.user_agent = mem_strdup(o->user_agent);
 	s->o.token_file = mem_strdup(o->token_file);
 	s->o.ca_file = mem_strdup(o->ca_file);
-	if (is_url(o->location))
+	if (location_is_url(o->location))
 		s->url = source_url_new(s);
 	else
 		s->file = source_file_new(s);

@@ -256,6 +256,11 @@ int http_stream_write(struct http_exchange *x, const void *data, size_t len)
 	return x->state == CONN_STREAMING ? 0 : -EPIPE;
 }
 
+size_t http_stream_queued(const struct http_exchange *x)
+{
+	return x->server && x->state == CONN_STREAMING ? uv_stream_get_write_queue_size(&x->uv.stream) : 0;
+}
+
 void http_stream_on_drain(struct http_exchange *x, loop_fn *fn, void *ctx)
 {
 	x->on_drain = fn;

@@ -71,6 +71,8 @@ void http_stream_begin(struct http_exchange *x, int status, const char *content_
  * ever.
  */
 int http_stream_write(struct http_exchange *x, const void *data, size_t len);
+/* Bytes of the stream that the socket has not taken yet; 0 also when the peer is gone. */
+size_t http_stream_queued(const struct http_exchange *x);
 void http_stream_on_drain(struct http_exchange *x, loop_fn *fn, void *ctx); /* whenever the queue empties */
 void http_stream_end(struct http_exchange *x);
 void http_stream_abort(struct http_exchange *x); /* cut the connection */

@@ -165,6 +165,9 @@ static void add_value(struct buf *line, const struct kv *f)
 	case KV_TIME:
 		add_str(line, str_time(f->num, time_text));
 		break;
+	case KV_US:
+		buf_printf(line, "%.3f", (double)f->num / 1000);
+		break;
 	case KV_END:
 	case KV_SKIP:
 		break;

@@ -11,7 +11,7 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-enum kv_type { KV_END, KV_SKIP, KV_STR, KV_I64, KV_BOOL, KV_TIME };
+enum kv_type { KV_END, KV_SKIP, KV_STR, KV_I64, KV_BOOL, KV_TIME, KV_US };
 struct kv {
 	const char *key;
 	enum kv_type type;
@@ -34,6 +34,12 @@ static inline struct kv kv_bool(const char *key, bool value)
 static inline struct kv kv_time(const char *key, int64_t unix_ms) /* 0: the field is left out */
 {
 	return (struct kv){.key = key, .type = unix_ms ? KV_TIME : KV_SKIP, .num = unix_ms};
+}
+
+/* A duration in microseconds; written in milliseconds with three decimals, so its key ends in _ms as any duration's. */
+static inline struct kv kv_us(const char *key, int64_t us)
+{
+	return (struct kv){.key = key, .type = KV_US, .num = us};
 }
 
 /* Before the first line; the default is info, text, standard output. `fd` is borrowed; writing to

@@ -68,6 +68,14 @@ static void a_text_line_has_time_level_event_and_fields(void **state)
 	assert_line("error step_failed err=\"no: such thing\"\n");
 }
 
+static void microseconds_are_written_as_milliseconds(void **state)
+{
+	(void)state;
+	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, writer);
+	log_info("stopped", kv_us("a_ms", 0), kv_us("b_ms", 7), kv_us("c_ms", 1234567));
+	assert_line("info stopped a_ms=0.000 b_ms=0.007 c_ms=1234.567\n");
+}
+
 static void absent_values_leave_no_field(void **state)
 {
 	(void)state;
@@ -388,6 +396,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_text_line_has_time_level_event_and_fields),
+		TEST(microseconds_are_written_as_milliseconds),
 		TEST(absent_values_leave_no_field),
 		TEST(text_values_are_quoted_only_when_needed),
 		TEST(a_json_line_is_one_object_with_typed_fields),
