@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -42,6 +43,13 @@ const char *args_value(struct args *a, const char *what)
 		return a->argv[++a->used];
 	args_wrong(a->command, "%s needs a value: %s %s", a->flag, a->flag, what);
 	return NULL;
+}
+
+const char *args_variable(const char *name)
+{
+	const char *value = name ? getenv(name) : NULL;
+
+	return value && *value && strcmp(value, "null") && strcmp(value, "undefined") ? value : NULL;
 }
 
 static int hint(const char *command)

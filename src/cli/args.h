@@ -23,6 +23,12 @@ enum args_kind args_next(struct args *a);
 /* The value of the flag just met: behind '=' or the next argument. NULL after a sentence on stderr. */
 const char *args_value(struct args *a, const char *what);
 
+/*
+ * An environment variable; NULL: not set. Empty, and what scripts write for nothing ("null", "undefined"), counts as not
+ * set (spec host.md 1.4), as does the name NULL.
+ */
+const char *args_variable(const char *name);
+
 /* "lockkeeper <command>: <sentence>" and "Try 'lockkeeper <command> --help'." on stderr; returns CLI_USAGE. */
 int args_wrong(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The word of the NULL-ended list that `word` was probably meant to be; NULL: none is near. */

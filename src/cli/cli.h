@@ -16,6 +16,7 @@ int cli_locks(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_update(int argc, char **argv);
 int cli_health(int argc, char **argv);
+int cli_lock(int argc, char **argv); /* exits as enum hold_exit of hold.h says */
 
 /* Options of `run`: flag, else environment, else default; a wrong value is an error naming the flag or variable. */
 struct run_options {
@@ -24,6 +25,7 @@ struct run_options {
 	bool adopt;
 	char *engine; /* socket path */
 	char *root, *state, *config, *lock_root, *legacy_lock_root;
+	char *legacy_data; /* host path; application data of Resin OS 1.x */
 	char *boot_mount, *os_release;
 	char *token_file; /* LOCKKEEPER_TARGET_TOKEN_FILE */
 	struct run_listen {

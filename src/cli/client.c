@@ -51,16 +51,9 @@ static char *read_line(const char *path)
 	return end > start ? mem_strndup(start, (size_t)(end - start)) : NULL;
 }
 
-static const char *variable(const char *name)
-{
-	const char *value = getenv(name);
-
-	return value && *value ? value : NULL;
-}
-
 static const char *state_dir(const struct client_options *o)
 {
-	const char *dir = o->state ? o->state : variable("STATE_DIRECTORY");
+	const char *dir = o->state ? o->state : args_variable("STATE_DIRECTORY");
 
 	return dir ? dir : "/var/lib/lockkeeper";
 }
@@ -72,7 +65,7 @@ static const char *state_dir(const struct client_options *o)
 static char *find(const struct client_options *o, const char *flag, const char *flag_name, const char *variable_name,
 		  const char *file, char **from)
 {
-	const char *value = variable(variable_name);
+	const char *value = args_variable(variable_name);
 
 	if (flag) {
 		*from = mem_strdup(flag_name);
@@ -136,7 +129,7 @@ static int connect_to(struct client *c)
 int client_open(const struct client_options *o, struct client **out)
 {
 	struct client *c = mem_new(1, sizeof(*c));
-	const char *port = variable("LISTEN_PORT");
+	const char *port = args_variable("LISTEN_PORT");
 	int error, rc = 0;
 
 	*out = NULL;
@@ -215,21 +208,54 @@ static void on_answer(void *ctx, const struct err *err, const struct http_respon
 		c->answer->seq = (uint64_t)n;
 }
 
-int client_call(struct client *c, const char *method, const char *path, const char *json_body, size_t len,
-		struct client_answer *out)
+/* Starts a request with the key, at the address, of `c`. */
+static struct http_call *start_call(struct client *c, const char *path, struct http_request *req, http_done_fn *done,
+				    void *ctx)
 {
 	AUTO_FREE char *authorization = c->key ? mem_printf("Bearer %s", c->key) : NULL;
 	AUTO_FREE char *url = c->http ? mem_printf("%s%s", c->address, path) : NULL;
 	struct http_header headers[] = {{authorization ? "Authorization" : NULL, authorization}, {NULL, NULL}};
+
+	req->target = url ? url : path;
+	req->headers = headers;
+	req->connect_timeout_ms = 3000;
+	return c->pipe ? http_pipe_call(c->pipe, req, done, ctx) : http_client_call(c->http, req, done, ctx);
+}
+
+struct http_call *client_stream(struct client *c, const char *path, http_head_fn *head, http_data_fn *data,
+				http_done_fn *done, void *ctx)
+{
+	struct http_request req = {
+		.method = "GET",
+		.on_head = head,
+		.on_data = data,
+		.stream_ctx = ctx,
+		.head_timeout_ms = 30000,
+	};
+
+	return start_call(c, path, &req, done, ctx);
+}
+
+struct loop *client_loop(struct client *c)
+{
+	return c->loop;
+}
+
+void client_note_unreachable(struct client *c, const struct err *err)
+{
+	err_set(&c->problem, err->code, "cannot reach the supervisor at %s (from %s): %s", c->address, c->address_from,
+		err->msg);
+}
+
+int client_call(struct client *c, const char *method, const char *path, const char *json_body, size_t len,
+		struct client_answer *out)
+{
 	struct http_request req = {
 		.method = method,
-		.target = url ? url : path,
-		.headers = headers,
 		.content_type = json_body ? "application/json" : NULL,
 		.body = json_body,
 		.body_len = len,
 		.max_body_bytes = CLIENT_ANSWER_MAX_BYTES,
-		.connect_timeout_ms = 3000,
 		.total_timeout_ms = 30000,
 	};
 
@@ -237,16 +263,12 @@ int client_call(struct client *c, const char *method, const char *path, const ch
 	c->answer = out;
 	c->done = false;
 	c->call_err = (struct err){0};
-	if (c->pipe)
-		http_pipe_call(c->pipe, &req, on_answer, c);
-	else
-		http_client_call(c->http, &req, on_answer, c);
+	start_call(c, path, &req, on_answer, c);
 	while (!c->done)
 		loop_run_once(c->loop, true);
 	if (!c->call_err.code)
 		return 0;
-	err_set(&c->problem, c->call_err.code, "cannot reach the supervisor at %s (from %s): %s", c->address,
-		c->address_from, c->call_err.msg);
+	client_note_unreachable(c, &c->call_err);
 	return CLI_UNREACHABLE;
 }
 

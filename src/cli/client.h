@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loop/loop.h"
+#include "net/http.h"
 #include "util/json.h"
 
 #define CLIENT_ANSWER_MAX_BYTES (16u << 20)
@@ -61,5 +63,15 @@ int client_unreachable(const struct client *c);
 /* GET that must be answered 200 with JSON. 0, or an exit code after a sentence. */
 int client_get(struct client *c, const char *path, struct client_answer *out);
 void client_sleep(struct client *c, int64_t ms);
+
+/*
+ * GET of an answer without end, beside the calls above: its callbacks come from the loop, which client_call() runs while
+ * it waits; else it is the caller's to run. End it with http_call_cancel().
+ */
+struct http_call *client_stream(struct client *c, const char *path, http_head_fn *head, http_data_fn *data,
+				http_done_fn *done, void *ctx);
+struct loop *client_loop(struct client *c);
+/* Makes the sentence of client_problem() from how a stream ended. */
+void client_note_unreachable(struct client *c, const struct err *err);
 
 #endif

@@ -1,4 +1,7 @@
-/* `lockkeeper locks`: who holds which update lock, since when, and who waits because of it. */
+/*
+ * `lockkeeper locks`: who holds which update lock, since when, and who waits because of it. What has a width of its own
+ * (the path, the reason) stands below the row of its lock, so that a narrow terminal does.
+ */
 #include "cli/cli.h"
 
 #include <inttypes.h>
@@ -10,15 +13,21 @@
 #include "util/mem.h"
 #include "util/str.h"
 
+#define REASON_CHARACTERS_MAX 80
+
 static const char help[] =
 	"lockkeeper locks [--json] [--watch]\n"
 	"\n"
-	"Shows every update lock on this device: whose it is, since when, its path on the host, and which\n"
+	"Shows every update lock on this device: whose it is, for how long, its path on the host, and which\n"
 	"updates wait because of it. While an application holds one, no service of its app is stopped; the\n"
 	"update goes on the moment the file is gone. 'lockkeeper update --force' overrides it.\n"
 	"\n"
+	"HOLDER is the process (its pid on the host) that has the file open, locked it with flock, or wrote\n"
+	"its pid into it; '-' when that cannot be known. 'nobody (stale)': that process is dead, or the\n"
+	"service has no running container. A stale lock counts all the same until somebody removes it.\n"
+	"\n"
 	"  --json         print the API's body (GET /v2/locks)\n"
-	"  --watch        go on, and show every change; with --json one document a line\n"
+	"  --watch        go on, and show every change as it happens; with --json one document a line\n"
 	"\n" CLIENT_HELP "\n"
 	"Exit code: 0 shown, 1 refused, 2 bad usage, 3 no supervisor found.\n"
 	"\n"
@@ -26,11 +35,26 @@ static const char help[] =
 	"  lockkeeper locks\n"
 	"  lockkeeper locks --json | jq '.locks[] | select(.owner == \"application\")'\n";
 
+static void add_holder(struct table *t, const struct json *l)
+{
+	const char *command = json_str(json_get(l, "command"));
+	AUTO_FREE char *holder = NULL;
+	int64_t pid;
+
+	if (json_bool(json_get(l, "stale"))) {
+		table_add(t, TEXT_BAD, "nobody (stale)");
+	} else if (json_i64(json_get(l, "pid"), &pid)) {
+		holder = mem_printf("%s (%" PRId64 ")", command ? command : "?", pid);
+		table_add(t, TEXT_PLAIN, holder);
+	} else {
+		table_add(t, TEXT_DIM, NULL);
+	}
+}
+
 static void add_lock(struct table *t, const struct json *l)
 {
 	bool ours = str_eq(json_str(json_get(l, "owner")), "supervisor");
 	char app[24] = "-", span[TEXT_SPAN_SIZE];
-	const char *since = json_str(json_get(l, "since"));
 	int64_t id;
 
 	if (json_i64(json_get(l, "appId"), &id))
@@ -39,9 +63,58 @@ static void add_lock(struct table *t, const struct json *l)
 	table_add(t, TEXT_BOLD, json_str(json_get(l, "serviceName")));
 	table_add(t, ours ? TEXT_DIM : TEXT_BUSY, json_str(json_get(l, "owner")));
 	table_add(t, TEXT_PLAIN, json_str(json_get(l, "kind")));
-	table_add(t, TEXT_PLAIN, since);
-	table_add(t, TEXT_PLAIN, text_ago(since, span));
-	table_add(t, TEXT_DIM, json_str(json_get(l, "path")));
+	table_add(t, TEXT_PLAIN, text_ago(json_str(json_get(l, "since")), span));
+	add_holder(t, l);
+}
+
+/* Bytes of the first `max` characters. */
+static int cut(const char *s, int max)
+{
+	int n = 0;
+
+	for (; s[n]; n++)
+		if (((unsigned char)s[n] & 0xc0) != 0x80 && max-- == 0)
+			break;
+	return n;
+}
+
+static void show_details(FILE *to, bool colours, const struct json *l)
+{
+	AUTO_FREE char *path = text_clean(json_str(json_get(l, "path")));
+	AUTO_FREE char *reason = text_clean(json_str(json_get(l, "reason")));
+	int n = cut(reason, REASON_CHARACTERS_MAX);
+
+	fprintf(to, "  %s%s%s\n", text_on(colours, TEXT_DIM), path, text_off(colours, TEXT_DIM));
+	if (json_str(json_get(l, "reason")))
+		fprintf(to, "  reason: %.*s%s\n", n, reason, reason[n] ? "…" : "");
+}
+
+/* The columns of all rows are as wide as the widest, so the table is made whole and then taken apart. */
+static void show_locks(FILE *to, bool colours, const struct json *locks)
+{
+	static const char *const heads[] = {"APP", "SERVICE", "OWNER", "KIND", "AGE", "HOLDER"};
+	char *text = NULL, *line, *save = NULL;
+	size_t size;
+	struct table t;
+	FILE *memory = open_memstream(&text, &size);
+
+	if (!memory)
+		abort();
+	table_init(&t, ARRAY_LEN(heads));
+	for (size_t i = 0; i < ARRAY_LEN(heads); i++)
+		table_add(&t, TEXT_DIM, heads[i]);
+	for (size_t i = 0; i < json_size(locks); i++)
+		add_lock(&t, json_at(locks, i));
+	table_print(&t, memory, "", colours);
+	table_deinit(&t);
+	fclose(memory);
+	line = strtok_r(text, "\n", &save);
+	fprintf(to, "%s\n", line);
+	for (size_t i = 0; i < json_size(locks) && (line = strtok_r(NULL, "\n", &save)); i++) {
+		fprintf(to, "%s\n", line);
+		show_details(to, colours, json_at(locks, i));
+	}
+	free(text);
 }
 
 static void show_waiting(FILE *to, const struct json *w)
@@ -64,21 +137,15 @@ static void show_waiting(FILE *to, const struct json *w)
 
 static void render(FILE *to, bool colours, const struct json *const *documents)
 {
-	static const char *const heads[] = {"APP", "SERVICE", "OWNER", "KIND", "SINCE", "AGE", "PATH"};
 	const struct json *locks = json_get(documents[0], "locks"), *waiting = json_get(documents[0], "waiting");
-	struct table t;
 
-	if (json_size(locks) == 0) {
+	if (json_bool(json_get(documents[0], "override")))
+		fprintf(to, "%soverridden: the device's configuration lets no lock hold back an update%s\n\n",
+			text_on(colours, TEXT_BAD), text_off(colours, TEXT_BAD));
+	if (json_size(locks) == 0)
 		fprintf(to, "no update locks\n");
-	} else {
-		table_init(&t, ARRAY_LEN(heads));
-		for (size_t i = 0; i < ARRAY_LEN(heads); i++)
-			table_add(&t, TEXT_DIM, heads[i]);
-		for (size_t i = 0; i < json_size(locks); i++)
-			add_lock(&t, json_at(locks, i));
-		table_print(&t, to, "", colours);
-		table_deinit(&t);
-	}
+	else
+		show_locks(to, colours, locks);
 	if (json_size(waiting) > 0)
 		fprintf(to, "\n%swaiting%s\n", text_on(colours, TEXT_BOLD), text_off(colours, TEXT_BOLD));
 	for (size_t i = 0; i < json_size(waiting); i++)

@@ -10,19 +10,21 @@
 #include "util/mem.h"
 
 static const char help[] =
-	"lockkeeper plan [--json] [FILE]\n"
+	"lockkeeper plan [--json] [--watch] [FILE]\n"
 	"\n"
 	"Shows which steps the supervisor would begin now, why, and what it waits for. With FILE (a target\n"
 	"document, '-' for standard input) it shows what it would do if that were its target; this needs the\n"
 	"global API key. Nothing is changed, and later steps show once the earlier ones are done.\n"
 	"\n"
 	"  --json         print the API's body (GET or POST /v2/plan)\n"
+	"  --watch        go on, and show every change as it happens; with --json one document a line.\n"
+	"                 Not with FILE\n"
 	"\n" CLIENT_HELP "\n"
 	"Exit code: 0 shown (also while something waits), 1 refused or FILE is not valid, 2 bad usage,\n"
 	"3 no supervisor found.\n"
 	"\n"
 	"Examples:\n"
-	"  lockkeeper plan\n"
+	"  lockkeeper plan --watch\n"
 	"  lockkeeper plan new-target.json && mv new-target.json target.json\n";
 
 static void show_change(FILE *to, const struct json *change)
@@ -100,19 +102,21 @@ static int plan_document(struct client *c, const char *file, const struct buf *t
 	return rc;
 }
 
-static int plan(const struct client_options *o, const char *file, bool json)
+static int plan(const struct client_options *o, const char *file, bool json, bool watch)
 {
 	static const struct show show = {.paths = {"/v2/plan"}, .n_paths = 1, .render = render};
 	struct client *c = NULL;
 	struct buf text;
 	int rc;
 
+	if (file && watch)
+		return args_wrong("plan", "--watch shows the plan of the target in use: it goes without FILE");
 	buf_init(&text, 1);
 	rc = file ? document_read("plan", file, &text) : 0;
 	if (rc == 0)
 		rc = client_open(o, &c);
 	if (rc == 0)
-		rc = file ? plan_document(c, file, &text, json) : show_run(c, &show, json, false);
+		rc = file ? plan_document(c, file, &text, json) : show_run(c, &show, json, watch);
 	client_close(c);
 	buf_deinit(&text);
 	return rc;
@@ -121,8 +125,9 @@ static int plan(const struct client_options *o, const char *file, bool json)
 int cli_plan(int argc, char **argv)
 {
 	struct client_options o = {.command = "plan"};
-	bool json = false;
-	const struct args_flag flags[] = {{"--json", NULL, &json, NULL}, CLIENT_FLAGS(&o), {0}};
+	bool json = false, watch = false;
+	const struct args_flag flags[] = {
+		{"--json", NULL, &json, NULL}, {"--watch", NULL, &watch, NULL}, CLIENT_FLAGS(&o), {0}};
 	const struct args_spec spec = {"plan", help, flags, 1};
 	const char *file = NULL;
 	size_t n;
@@ -130,5 +135,5 @@ int cli_plan(int argc, char **argv)
 
 	if (rc != 0)
 		return rc < 0 ? CLI_OK : rc;
-	return plan(&o, n ? file : NULL, json);
+	return plan(&o, n ? file : NULL, json, watch);
 }

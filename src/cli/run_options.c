@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "cli/args.h"
+#include "util/location.h"
 #include "util/log.h"
 #include "util/mem.h"
 #include "util/str.h"
@@ -39,15 +41,16 @@ static void set(char **to, const char *value)
 	*to = mem_strdup(value);
 }
 
+/* A file that is not there yet is waited for; a directory is never going to be one. */
 static bool parse_target(struct run_options *o, const char *value, const char **expected)
 {
-	const char *scheme = strstr(value, "://");
+	struct err err = {0};
+	struct stat st;
 
-	*expected = "a path, or a URL with http: or https:";
-	if (!*value)
+	*expected = "the path of a file (not a directory), or a URL: http://HOST… or https://HOST…, without spaces";
+	if (location_check(value, &err) < 0)
 		return false;
-	if (scheme && scheme < strchr(value, '/') && strncasecmp(value, "http://", 7) &&
-	    strncasecmp(value, "https://", 8))
+	if (!location_is_url(value) && stat(value, &st) == 0 && S_ISDIR(st.st_mode))
 		return false;
 	set(&o->target, value);
 	return true;
@@ -105,6 +108,7 @@ static bool parse_path(char **to, const char *value, const char **expected)
 PATH_PARSER(root)
 PATH_PARSER(lock_root)
 PATH_PARSER(legacy_lock_root)
+PATH_PARSER(legacy_data)
 
 /* Where we are started from may be part of these. */
 #define ANY_PATH_PARSER(member)                                                                                        \
@@ -269,6 +273,10 @@ static const struct run_row rows[] = {
 	{.variables = {"HOST_OS_VERSION_PATH"},
 	 .parse = parse_os_release,
 	 .help = "the host's os-release (default: etc/os-release in the host's root)"},
+	{.variables = {"RESIN_DATA_PATH"},
+	 .initial = "/resin-data",
+	 .parse = parse_legacy_data,
+	 .help = "data directories of applications on Resin OS 1.x, on the host (default: /resin-data)"},
 	{.variables = {"LOCKKEEPER_TARGET_TOKEN_FILE"},
 	 .parse = parse_token_file,
 	 .help = "a file with the bearer token for a target URL"},
@@ -309,7 +317,7 @@ static void print_help(void)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (!rows[i].flag)
 			print_row(&rows[i]);
-	printf("\nExit code: 0 stopped by a signal, 1 it cannot run (the last line of the log says why), 2 bad "
+	printf("\nExit code: 0 stopped by a signal, 1 it cannot run (standard error says why), 2 bad "
 	       "usage.\n\n"
 	       "Examples:\n"
 	       "  lockkeeper run --target /etc/lockkeeper/target.json\n"
@@ -319,21 +327,14 @@ static void print_help(void)
 
 /* ---- flag, else variable, else default ---- */
 
-/* An empty variable, and what scripts write for one, counts as not set (spec host.md 1.4). */
-static const char *variable(const char *name)
-{
-	const char *value = name ? getenv(name) : NULL;
-
-	return value && *value && strcmp(value, "null") && strcmp(value, "undefined") ? value : NULL;
-}
-
 static int put(struct run_options *o, const struct run_row *r, const char *value, const char *from)
 {
+	AUTO_FREE char *shown = location_shown(value);
 	const char *expected = NULL;
 
 	if (r->parse(o, value, &expected))
 		return 0;
-	return args_wrong("run", "%s: '%s' is not right: expected %s", from, value, expected);
+	return args_wrong("run", "%s: '%s' is not right: expected %s", from, shown, expected);
 }
 
 static int take_flag(struct run_options *o, struct args *a, bool given[ARRAY_LEN(rows)])
@@ -368,12 +369,13 @@ static int fill(struct run_options *o, const bool given[ARRAY_LEN(rows)])
 
 	for (size_t i = 0; i < ARRAY_LEN(rows) && rc == 0; i++) {
 		const struct run_row *r = &rows[i];
-		const char *name = variable(r->variables[0]) ? r->variables[0] : r->variables[1];
+		const char *name = args_variable(r->variables[0]) ? r->variables[0] : r->variables[1];
+		const char *value = args_variable(name);
 
 		if (given[i])
 			continue;
-		if (variable(name))
-			rc = put(o, r, variable(name), name);
+		if (value)
+			rc = put(o, r, value, name);
 		else if (r->initial)
 			rc = put(o, r, r->initial, "default");
 	}
@@ -422,8 +424,9 @@ int cli_run_options(int argc, char **argv, struct run_options *out)
 
 void run_options_deinit(struct run_options *o)
 {
-	char **texts[] = {&o->target,    &o->engine,           &o->root,       &o->state,      &o->config,
-			  &o->lock_root, &o->legacy_lock_root, &o->boot_mount, &o->os_release, &o->token_file};
+	char **texts[] = {&o->target,    &o->engine,           &o->root,        &o->state,      &o->config,
+			  &o->lock_root, &o->legacy_lock_root, &o->legacy_data, &o->boot_mount, &o->os_release,
+			  &o->token_file};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(*texts[i]);

@@ -4,14 +4,17 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/feed.h"
 #include "cli/text.h"
+#include "loop/hangup.h"
 #include "loop/loop.h"
 #include "util/mem.h"
 #include "util/str.h"
 
-#define WATCH_INTERVAL_MS 1000
+#define WATCH_INTERVAL_MS 1000 /* a screen is drawn anew; a look that failed is tried again */
 
 /* ---- for people ---- */
 
@@ -140,27 +143,36 @@ static void print(const struct show *s, const struct look *l, bool json, bool co
 
 struct watch {
 	char *last;        /* fingerprint of what was printed */
-	bool screen;       /* a terminal for people: redrawn at every look, so that ages go on */
+	bool screen;       /* a terminal for people: drawn anew every second, so that ages go on */
 	bool out_of_reach; /* and said so */
+	bool tick, gone;   /* the timer fired; nobody reads us any more */
+	struct feed feed;
+	struct loop_timer timer;
+	struct look look; /* the last one that succeeded */
 };
 
-static void print_if_new(const struct show *s, const struct look *l, bool json, bool colours, struct watch *w)
+static void draw(const struct show *s, bool json, bool colours, struct watch *w)
 {
-	AUTO_FREE char *now = fingerprint(l);
-
-	w->out_of_reach = false;
-	if (!w->screen && str_eq(w->last, now))
-		return;
 	if (w->screen)
 		fputs("\033[H\033[2J", stdout);
 	else if (w->last && !json)
 		putchar('\n');
-	print(s, l, json, colours);
+	print(s, &w->look, json, colours);
+}
+
+static void draw_if_new(const struct show *s, bool json, bool colours, struct watch *w)
+{
+	AUTO_FREE char *now = fingerprint(&w->look);
+
+	w->out_of_reach = false;
+	if (!w->screen && str_eq(w->last, now))
+		return;
+	draw(s, json, colours, w);
 	free(w->last);
 	w->last = STEAL(now);
 }
 
-/* It may be restarting: say so once and look again. */
+/* It may be restarting: say so once and go on looking. */
 static void note_out_of_reach(const struct client *c, struct watch *w)
 {
 	if (!w->out_of_reach)
@@ -168,29 +180,96 @@ static void note_out_of_reach(const struct client *c, struct watch *w)
 	w->out_of_reach = true;
 }
 
+static void on_tick(void *ctx)
+{
+	((struct watch *)ctx)->tick = true;
+}
+
+static void on_gone(void *ctx)
+{
+	((struct watch *)ctx)->gone = true;
+}
+
+/* A look, and what it shows. Events that come while it is under way make one more. Returns an exit code. */
+static int look_again(struct client *c, const struct show *s, bool json, bool colours, bool first, struct watch *w)
+{
+	struct look l;
+	int rc;
+
+	w->feed.changed = w->feed.failed = false;
+	rc = look_at(c, s, json, !first, &l);
+	if (rc == 0) {
+		look_deinit(&w->look);
+		w->look = l;
+		draw_if_new(s, json, colours, w);
+		return 0;
+	}
+	look_deinit(&l);
+	if (first || !l.unreachable)
+		return rc;
+	note_out_of_reach(c, w);
+	loop_timer_start(&w->timer, WATCH_INTERVAL_MS); /* the feed may not have noticed */
+	return 0;
+}
+
+static int watch_on(struct client *c, const struct show *s, bool json, bool colours, struct watch *w)
+{
+	int rc;
+
+	while (!w->feed.changed && !w->feed.failed) /* first the feed: what changes after the first look is told */
+		loop_run_once(client_loop(c), true);
+	rc = look_again(c, s, json, colours, true, w);
+	while (rc == 0 && fflush(stdout) == 0 && !ferror(stdout)) { /* whoever read us is gone */
+		if (w->screen && !loop_timer_active(&w->timer))
+			loop_timer_start(&w->timer, WATCH_INTERVAL_MS);
+		while (!w->feed.changed && !w->feed.failed && !w->tick && !w->gone)
+			loop_run_once(client_loop(c), true);
+		if (w->gone)
+			break;
+		if (w->feed.changed || (w->tick && w->out_of_reach && w->feed.open)) {
+			rc = look_again(c, s, json, colours, false, w);
+		} else if (w->feed.failed) {
+			w->feed.failed = false;
+			note_out_of_reach(c, w);
+		} else if (w->screen && !w->out_of_reach) {
+			draw(s, json, colours, w);
+		}
+		w->tick = false;
+	}
+	return rc;
+}
+
+static int watch_run(struct client *c, const struct show *s, bool json, bool colours)
+{
+	struct watch w = {.screen = !json && colours};
+	struct loop_hangup *hangup = loop_hangup_new(client_loop(c), STDOUT_FILENO, on_gone, &w);
+	int rc;
+
+	loop_timer_init(client_loop(c), &w.timer, on_tick, &w);
+	feed_start(&w.feed, c);
+	rc = watch_on(c, s, json, colours, &w);
+	feed_stop(&w.feed);
+	loop_hangup_free(hangup);
+	w.tick = false;
+	loop_timer_deinit(&w.timer, on_tick, &w);
+	while (!w.tick)
+		loop_run_once(client_loop(c), true);
+	look_deinit(&w.look);
+	free(w.last);
+	return rc;
+}
+
 int show_run(struct client *c, const struct show *s, bool json, bool watch)
 {
 	bool colours = text_wants_colours(STDOUT_FILENO);
-	struct watch w = {.screen = !json && colours};
 	struct look l;
-	int rc = look_at(c, s, json, false, &l);
+	int rc;
 
-	if (rc == 0 && !watch)
+	if (watch)
+		return watch_run(c, s, json, colours);
+	rc = look_at(c, s, json, false, &l);
+	if (rc == 0)
 		print(s, &l, json, colours);
-	while (rc == 0 && watch) {
-		if (l.unreachable)
-			note_out_of_reach(c, &w);
-		else
-			print_if_new(s, &l, json, colours, &w);
-		if (fflush(stdout) != 0)
-			break; /* whoever read us is gone */
-		client_sleep(c, WATCH_INTERVAL_MS);
-		look_deinit(&l);
-		rc = look_at(c, s, json, true, &l);
-		if (l.unreachable)
-			rc = 0;
-	}
 	look_deinit(&l);
-	free(w.last);
 	return rc;
 }

@@ -17,7 +17,10 @@ struct show {
 	size_t n_paths;
 	void (*render)(FILE *to, bool colours, const struct json *const *documents);
 };
-/* Returns the exit code. With `watch` only when the output goes away, or at once when the first look fails. */
+/*
+ * Returns the exit code. `watch`: reads the documents again whenever the supervisor tells that something happened, and
+ * returns when the output goes away, or at once when the first look fails.
+ */
 int show_run(struct client *c, const struct show *s, bool json, bool watch);
 
 /* Shared by what they render. */

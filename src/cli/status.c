@@ -20,7 +20,7 @@ static const char help[] =
 	"what is waited for and why.\n"
 	"\n"
 	"  --json         print the API's body (GET /v2/state/status, all apps) instead of a table\n"
-	"  --watch        go on, and show every change; with --json one document a line\n"
+	"  --watch        go on, and show every change as it happens; with --json one document a line\n"
 	"\n" CLIENT_HELP "\n"
 	"Exit code: 0 shown (also while something waits), 1 refused, 2 bad usage, 3 no supervisor found.\n"
 	"\n"

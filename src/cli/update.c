@@ -39,9 +39,9 @@ static const char help[] =
 struct waiting {
 	struct client *c;
 	uint64_t seq;
-	char *last;      /* what was printed as going on */
-	bool blocked;    /* a lock stood in the way at the last look already */
-	int64_t lost_ms; /* how long it has been out of reach */
+	char *last;            /* what was printed as going on */
+	bool blocked;          /* a lock stood in the way at the last look already */
+	int64_t lost_since_ms; /* loop time when it went out of reach; 0: it answers */
 };
 
 static bool is_wait(const struct json *plan, const char *kind, bool of_app)
@@ -183,16 +183,23 @@ static int judge(struct waiting *w, const struct json *plan)
 	return still_blocked ? explain_locks(w->c) : -1;
 }
 
+/* Nobody answered a question asked at `asked_ms`, which may have taken long by itself. -1: it may come back. */
+static int look_failed(struct waiting *w, int64_t asked_ms)
+{
+	if (!w->lost_since_ms)
+		w->lost_since_ms = asked_ms;
+	return loop_now_ms(client_loop(w->c)) - w->lost_since_ms < REACH_AGAIN_MS ? -1 : client_unreachable(w->c);
+}
+
 static int look(struct waiting *w)
 {
+	int64_t asked_ms = loop_now_ms(client_loop(w->c));
 	struct client_answer a;
 	int rc = client_call(w->c, "GET", "/v2/plan", NULL, 0, &a);
 
-	if (rc != 0) {
-		w->lost_ms += POLL_MS;
-		return w->lost_ms < REACH_AGAIN_MS ? -1 : client_unreachable(w->c);
-	}
-	w->lost_ms = 0;
+	if (rc != 0)
+		return look_failed(w, asked_ms);
+	w->lost_since_ms = 0;
 	if (a.status != 200 || !a.json) {
 		rc = client_refused(w->c, "/v2/plan", &a);
 	} else {

@@ -27,7 +27,8 @@ struct api {
 	const struct reply *script; /* replies to one request come in order, the last one again and again */
 	size_t n;
 	bool used[16];
-	const char *key; /* wanted; NULL: none */
+	const char *key;              /* wanted; NULL: none */
+	struct http_exchange *stream; /* "(stream)": an event after each answer, until the script is at its end */
 };
 
 static const struct reply *next_reply(struct api *a, const char *request)
@@ -44,6 +45,28 @@ static const struct reply *next_reply(struct api *a, const char *request)
 		return last;
 	}
 	return last;
+}
+
+static void tell_of_the_next(struct api *a)
+{
+	for (size_t i = 0; i < a->n && a->stream; i++)
+		if (!a->used[i]) {
+			http_stream_write(a->stream, "id: 1\ndata: {}\n\n", 17);
+			return;
+		}
+}
+
+static void on_stream_gone(void *ctx)
+{
+	((struct api *)ctx)->stream = NULL;
+}
+
+static void begin_stream(struct api *a, struct http_exchange *x)
+{
+	a->stream = x;
+	http_exchange_on_close(x, on_stream_gone, a);
+	http_stream_begin(x, 200, "text/event-stream", NULL);
+	http_stream_write(x, ": ok\n\n", 6);
 }
 
 static void on_request(void *ctx, struct http_exchange *x)
@@ -66,10 +89,14 @@ static void on_request(void *ctx, struct http_exchange *x)
 		http_respond(x, 404, "text/plain", request, strlen(request), NULL);
 	else if (!r->body)
 		http_respond(x, r->status, NULL, NULL, 0, headers);
+	else if (!strcmp(r->body, "(stream)"))
+		begin_stream(a, x);
 	else if (!strcmp(r->body, "(echo)"))
 		http_respond(x, r->status, "application/json", body, len, NULL);
 	else
 		http_respond(x, r->status, "application/json", r->body, strlen(r->body), NULL);
+	if (r && r->body && strcmp(r->body, "(stream)"))
+		tell_of_the_next(a);
 }
 
 static void serve(struct api *a, int ready)
@@ -192,6 +219,27 @@ static void the_state_directory_says_where_the_api_is_unless_the_environment_doe
 	ASSERT_SAYS(got.err, "BALENA_SUPERVISOR_ADDRESS");
 	snprintf(words, sizeof(words), "locks --state %s", a->f->dir); /* a flag wins */
 	assert_int_equal(run_command(cli_locks, words), 0);
+}
+
+static void a_variable_that_says_nothing_counts_as_not_set(void **state)
+{
+	static const char *const nothing[] = {"", "null", "undefined"};
+	struct api *a = *state;
+	char address[160];
+
+	PLAY(a, no_locks, "k3");
+	snprintf(address, sizeof(address), "unix:%s\n", a->socket);
+	check_write_file(a->f->dir_fd, "api-address", address);
+	check_write_file(a->f->dir_fd, "api-key", "k3\n");
+	for (size_t i = 0; i < ARRAY_LEN(nothing); i++) {
+		setenv("BALENA_SUPERVISOR_ADDRESS", nothing[i], 1);
+		setenv("BALENA_SUPERVISOR_API_KEY", nothing[i], 1);
+		setenv("STATE_DIRECTORY", a->f->dir, 1);
+		assert_int_equal(run_command(cli_locks, "locks"), 0);
+		setenv("STATE_DIRECTORY", nothing[i], 1);
+		assert_int_equal(run_command(cli_locks, "locks"), CLI_UNREACHABLE);
+		ASSERT_SAYS(got.err, "/var/lib/lockkeeper/api-address");
+	}
 }
 
 static void without_any_address_it_says_where_it_looked(void **state)
@@ -401,11 +449,47 @@ static void locks_show_whose_they_are_and_who_waits(void **state)
 
 	PLAY(a, script, NULL);
 	assert_int_equal(ask(a, cli_locks, "locks", ""), CLI_OK);
-	ASSERT_SAYS(got.out, "APP  SERVICE  OWNER        KIND  SINCE                     AGE");
-	ASSERT_SAYS(got.out, "1    main     application  file  2020-01-02T03:04:05.678Z  ");
-	ASSERT_SAYS(got.out, "  /locks/1/main/updates.lock\n");
+	ASSERT_SAYS(got.out, "APP  SERVICE  OWNER        KIND  AGE ");
+	ASSERT_SAYS(got.out, "1    main     application  file  ");
+	ASSERT_SAYS(got.out, "  -\n  /locks/1/main/updates.lock\n");
+	assert_null(strstr(got.out, "reason"));
 	ASSERT_SAYS(got.out, "\nwaiting\n  update of app 1, for ");
 	ASSERT_SAYS(got.out, ": locked by main, db\n");
+}
+
+#define WIDE_LOCK                                                                                                      \
+	"{\"appId\":1234567,\"path\":\"/tmp/balena-supervisor/services/1234567/a-service/resin-updates.lock\","        \
+	"\"kind\":\"directory\",\"owner\":\"application\",\"since\":\"2020-01-02T03:04:05.678Z\","
+#define LONG_REASON                                                                                                    \
+	"copying one two three four five six seven eight nine ten eleven twelve thirteen fourteen \\u00e4 fifteen"
+
+static void locks_show_their_holders_and_reasons_within_a_hundred_columns(void **state)
+{
+	static const char known[] = WIDE_LOCK "\"serviceName\":\"a-service\",\"pid\":1234567,\"stale\":false,"
+					      "\"command\":\"fifteen-letters\",\"reason\":\"" LONG_REASON "\"}";
+	static const char stale[] = WIDE_LOCK "\"serviceName\":\"a-service\",\"pid\":null,\"stale\":true,"
+					      "\"command\":null,\"reason\":\"a\\u001b[2J\"}";
+	static const char unknown[] = WIDE_LOCK "\"serviceName\":null,\"pid\":null,\"stale\":null,"
+						"\"command\":null,\"reason\":null}";
+	AUTO_FREE char *body =
+		mem_printf("{\"override\":true,\"locks\":[%s,%s,%s],\"waiting\":[]}", known, stale, unknown);
+	const struct reply script[] = {{"GET /v2/locks", 200, body}};
+	struct api *a = *state;
+	size_t width;
+
+	PLAY(a, script, NULL);
+	assert_int_equal(ask(a, cli_locks, "locks", ""), CLI_OK);
+	ASSERT_SAYS(got.out, "overridden: the device's configuration lets no lock hold back an update\n\nAPP ");
+	ASSERT_SAYS(got.out, "  fifteen-letters (1234567)\n  /tmp/balena-supervisor/services/1234567/a-service/");
+	ASSERT_SAYS(got.out, "\n  reason: copying one two three four five six seven eight nine ten eleven twelve "
+			     "thirteen …\n");
+	ASSERT_SAYS(got.out, "  nobody (stale)\n");
+	ASSERT_SAYS(got.out, "\n  reason: a?[2J\n");
+	ASSERT_SAYS(got.out, "\n1234567  -          application  directory  ");
+	for (const char *line = got.out; *line; line += width + 1) {
+		width = strcspn(line, "\n");
+		assert_true(width <= 100);
+	}
 }
 
 static void read_line_of(FILE *from, char *to, size_t size)
@@ -413,22 +497,18 @@ static void read_line_of(FILE *from, char *to, size_t size)
 	assert_non_null(fgets(to, (int)size, from));
 }
 
-static void watch_prints_one_document_a_line_when_more_than_the_age_changed(void **state)
+#define NO_LOCKS "{\"override\":false,\"locks\":[],\"waiting\":[]}"
+
+/* One lock, then none, each once; then it ends, because nobody reads it any more. */
+static void watch(const char *address)
 {
-	static const struct reply script[] = {
-		{"GET /v2/locks", 200, LOCK("5")},
-		{"GET /v2/locks", 200, LOCK("1005")},
-		{"GET /v2/locks", 200, "{\"override\":false,\"locks\":[],\"waiting\":[]}"},
-	};
-	struct api *a = *state;
-	char line[4096], words[128];
+	char line[4096], words[256];
 	char *argv[ARGS_MAX];
-	int to[2], argc;
+	int to[2], argc, status;
 	pid_t pid;
 	FILE *from;
 
-	PLAY(a, script, NULL);
-	snprintf(words, sizeof(words), "locks --watch --json --api http://127.0.0.1:%u", a->port);
+	snprintf(words, sizeof(words), "locks --watch --json --api %s", address);
 	argc = split_arguments(words, argv);
 	assert_int_equal(pipe2(to, O_CLOEXEC), 0);
 	fflush(NULL);
@@ -436,6 +516,8 @@ static void watch_prints_one_document_a_line_when_more_than_the_age_changed(void
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(to[1], STDOUT_FILENO);
+		close(to[1]);
+		close(to[0]);
 		_exit(cli_locks(argc, argv));
 	}
 	close(to[1]);
@@ -443,10 +525,67 @@ static void watch_prints_one_document_a_line_when_more_than_the_age_changed(void
 	read_line_of(from, line, sizeof(line));
 	assert_string_equal(line, LOCK("5") "\n");
 	read_line_of(from, line, sizeof(line));
-	assert_string_equal(line, "{\"override\":false,\"locks\":[],\"waiting\":[]}\n");
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	fclose(from);
+	assert_string_equal(line, NO_LOCKS "\n");
+	fclose(from); /* nothing happens any more: it has to notice by itself */
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void watch_prints_one_document_a_line_when_more_than_the_age_changed(void **state)
+{
+	static const struct reply script[] = {
+		{"GET /v2/events", 200, "(stream)"},
+		{"GET /v2/locks", 200, LOCK("5")},
+		{"GET /v2/locks", 200, LOCK("1005")},
+		{"GET /v2/locks", 200, NO_LOCKS},
+	};
+	struct api *a = *state;
+	char address[256];
+
+	PLAY(a, script, NULL);
+	snprintf(address, sizeof(address), "http://127.0.0.1:%u", a->port);
+	watch(address);
+}
+
+static void watch_follows_over_a_socket(void **state)
+{
+	static const struct reply script[] = {
+		{"GET /v2/events", 200, "(stream)"},
+		{"GET /v2/locks", 200, LOCK("5")},
+		{"GET /v2/locks", 200, NO_LOCKS},
+	};
+	struct api *a = *state;
+	char address[256];
+
+	PLAY(a, script, NULL);
+	snprintf(address, sizeof(address), "unix:%s", a->socket);
+	watch(address);
+}
+
+static void watch_looks_again_now_and_then_where_there_are_no_events(void **state)
+{
+	static const struct reply script[] = {
+		{"GET /v2/events", 503, "{}"},
+		{"GET /v2/locks", 200, LOCK("5")},
+		{"GET /v2/locks", 200, NO_LOCKS},
+	};
+	struct api *a = *state;
+	char address[256];
+
+	PLAY(a, script, NULL);
+	snprintf(address, sizeof(address), "http://127.0.0.1:%u", a->port);
+	watch(address);
+}
+
+static void watch_ends_when_the_first_look_fails(void **state)
+{
+	struct api *a = *state;
+
+	PLAY(a, no_locks, "k1");
+	assert_int_equal(ask(a, cli_locks, "locks", "--watch --key k2"), CLI_FAILED);
+	ASSERT_SAYS(got.err, "does not accept this API key");
+	assert_int_equal(run_command(cli_locks, "locks --watch --key k --api http://127.0.0.1:1"), CLI_UNREACHABLE);
+	assert_int_equal(run_command(cli_plan, "plan --watch --key k --api http://127.0.0.1:1 file"), CLI_USAGE);
 }
 
 /* ---- plan ---- */
@@ -634,6 +773,7 @@ int main(void)
 		TEST(flags_say_where_the_api_is_and_with_which_key),
 		TEST(the_environment_of_a_service_says_where_the_api_is),
 		TEST(the_state_directory_says_where_the_api_is_unless_the_environment_does),
+		TEST(a_variable_that_says_nothing_counts_as_not_set),
 		TEST(without_any_address_it_says_where_it_looked),
 		TEST(nobody_listening_is_3_for_every_client),
 		TEST(bad_usage_is_2_with_a_hint),
@@ -644,7 +784,11 @@ int main(void)
 		TEST(status_shows_services_steps_waits_and_problems),
 		TEST(status_of_an_empty_device_says_so),
 		TEST(locks_show_whose_they_are_and_who_waits),
+		TEST(locks_show_their_holders_and_reasons_within_a_hundred_columns),
 		TEST(watch_prints_one_document_a_line_when_more_than_the_age_changed),
+		TEST(watch_follows_over_a_socket),
+		TEST(watch_looks_again_now_and_then_where_there_are_no_events),
+		TEST(watch_ends_when_the_first_look_fails),
 		TEST(plan_shows_steps_with_reasons_and_differences),
 		TEST(plan_for_a_file_sends_it_and_tells_every_error),
 		TEST(update_asks_and_does_not_wait),

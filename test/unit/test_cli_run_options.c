@@ -147,7 +147,11 @@ static void a_wrong_value_names_its_flag(void **state)
 {
 	static const char *const rows[][2] = {
 		{"run --target \"\"", "--target:"},
-		{"run --target ftp://h/t", "--target:"},
+		{"run --target ftp://h/t", "--target: 'ftp://h'"},
+		{"run --target http://", "--target: 'http://'"},
+		{"run --target https://h:x/t", "--target:"},
+		{"run --target /proc", "--target: '/proc' is not right: expected the path of a file (not a directory)"},
+		{"run --target /nonexistent/", "--target: '/nonexistent/'"},
 		{"run --target t --poll-interval 0", "--poll-interval: '0'"},
 		{"run --target t --poll-interval 2592001", "--poll-interval:"},
 		{"run --target t --poll-interval 5m", "--poll-interval:"},
@@ -198,6 +202,8 @@ static void a_wrong_value_names_its_variable(void **state)
 		{"LOCKKEEPER_LOG_FORMAT", "x"},
 		{"LOCKKEEPER_LOCK_ROOT", "x"},
 		{"LOCKKEEPER_TARGET", "gopher://x"},
+		{"LOCKKEEPER_TARGET", "http://"},
+		{"LOCKKEEPER_TARGET", "/proc"},
 	};
 	char wanted[128];
 
@@ -211,6 +217,26 @@ static void a_wrong_value_names_its_variable(void **state)
 		unsetenv(rows[i][0]);
 		run_options_deinit(&o);
 	}
+}
+
+static void a_password_in_a_wrong_url_is_not_shown(void **state)
+{
+	(void)state;
+	assert_int_equal(run_command(parse, "run --target ftp://user:secret@h/t?token=secret"), CLI_USAGE);
+	ASSERT_SAYS(got.err, "'ftp://h'");
+	assert_null(strstr(got.err, "secret"));
+	run_options_deinit(&o);
+	setenv("LOCKKEEPER_TARGET", "https://user:secret@h/a b?token=secret", 1);
+	assert_int_equal(run_command(parse, "run"), CLI_USAGE);
+	ASSERT_SAYS(got.err, "LOCKKEEPER_TARGET: 'https://h'");
+	assert_null(strstr(got.err, "secret"));
+}
+
+static void a_target_file_that_is_not_there_yet_is_right(void **state)
+{
+	(void)state;
+	assert_int_equal(run_command(parse, "run --target /nonexistent/t.json"), 0);
+	assert_string_equal(o.target, "/nonexistent/t.json");
 }
 
 static void a_socket_path_has_a_limit(void **state)
@@ -291,6 +317,8 @@ int main(void)
 		TEST(variables_stand_in_for_flags_and_flags_win),
 		TEST(a_wrong_value_names_its_flag),
 		TEST(a_wrong_value_names_its_variable),
+		TEST(a_password_in_a_wrong_url_is_not_shown),
+		TEST(a_target_file_that_is_not_there_yet_is_right),
 		TEST(a_socket_path_has_a_limit),
 		TEST(neither_a_target_nor_a_config_is_bad_usage),
 		TEST(help_shows_every_flag_and_variable),
