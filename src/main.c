@@ -27,7 +27,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"run", run},       {"check", cli_check},   {"status", cli_status}, {"locks", cli_locks},
-	{"plan", cli_plan}, {"update", cli_update}, {"health", cli_health},
+	{"plan", cli_plan}, {"update", cli_update}, {"health", cli_health}, {"lock", cli_lock},
 };
 
 static int unknown(const char *name)

@@ -14,9 +14,12 @@ static const char help[] =
 	"  lockkeeper check  FILE                validate a target document; every error with its path\n"
 	"  lockkeeper status [--json] [--watch]  services, releases, what is going on, what is waited for\n"
 	"  lockkeeper locks  [--json] [--watch]  who holds which update lock, since when\n"
-	"  lockkeeper plan   [--json] [FILE]     what would be done now (or for FILE), and why\n"
+	"  lockkeeper plan   [--json] [--watch] [FILE]\n"
+	"                                        what would be done now (or for FILE), and why\n"
 	"  lockkeeper update [--force] [--cancel] [--wait]\n"
 	"                                        look for a new target now\n"
+	"  lockkeeper lock   [--wait SECONDS] [--reason TEXT] [--flock] [--dir DIR] -- COMMAND [ARG...]\n"
+	"                                        hold this service's update lock while COMMAND runs\n"
 	"  lockkeeper health                     exit 0 if the supervisor is well (for a HEALTHCHECK)\n"
 	"  lockkeeper --version [--verbose]\n"
 	"  lockkeeper --help                     and for each: lockkeeper COMMAND --help\n"
@@ -27,7 +30,7 @@ static const char help[] =
 	"  lockkeeper status\n"
 	"\n"
 	"Exit code: 0 done, 1 it did not work, 2 bad usage, 3 no supervisor found, 75 an update lock is in\n"
-	"the way.\n";
+	"the way; 'lock' exits as COMMAND does.\n";
 
 void cli_print_help(void)
 {
