@@ -11,11 +11,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "cli/cli.h"
 #include "cloud/target_source.h"
 #include "engine/engine.h"
+#include "host/ageing.h"
 #include "host/facts.h"
 #include "keys/keys.h"
 #include "lock/lock.h"
@@ -23,6 +25,7 @@
 #include "net/http_server.h"
 #include "reconcile/reconcile.h"
 #include "store/store.h"
+#include "util/location.h"
 #include "util/log.h"
 #include "util/mem.h"
 #include "util/version.h"
@@ -68,7 +71,7 @@ static void on_lock_event(void *ctx, const struct lock_event *e)
 {
 	struct supervisor *s = ctx;
 
-	if (s->reconcile)
+	if (s->reconcile || !s->stopping) /* what is there at start is told before there is a reconciler */
 		reconcile_lock_event(s->reconcile, e);
 }
 
@@ -200,7 +203,7 @@ static int check_identity(struct supervisor *s, struct err *err)
 {
 	struct json *doc = NULL;
 	const char *kept;
-	int rc = store_load(s->store, "device", &doc, err);
+	int rc = store_load(s->store, "device", RECONCILE_DEVICE_SCHEMA, &doc, err);
 
 	if (rc < 0 && rc != -ENOENT)
 		log_error("store_corrupt", kv_str("name", "device"), kv_str("err", err->msg));
@@ -292,15 +295,37 @@ static int open_source(struct supervisor *s, struct err *err)
 				 &s->source, err);
 }
 
+/* Applications of supervisors before v4 lock in their data directory; on other systems such a file means nothing. */
+static bool is_resin_os_1(const struct supervisor *s)
+{
+	return s->facts.os_version && str_starts(s->facts.os_version, "Resin OS 1.");
+}
+
+/* The first start on a device that ran the reference: its database is there, and nothing of ours. */
+static bool follows_reference(const struct supervisor *s)
+{
+	AUTO_FREE char *theirs = mem_printf("%s/database.sqlite", s->o->state);
+	AUTO_FREE char *ours = mem_printf("%s/ledger.json", s->o->state);
+
+	return access(theirs, F_OK) == 0 && access(ours, F_OK) < 0;
+}
+
 static int open_locks(struct supervisor *s, struct err *err)
 {
+	const char *const aged[] = {s->o->lock_root, s->o->legacy_lock_root, NULL};
+	struct err ageing_err = {0};
 	char nonce[17];
 
+	if (host_keep_from_ageing(s->o->root, aged, &ageing_err) < 0)
+		log_warn("lock_problem", kv_str("path", s->o->lock_root), kv_str("err", ageing_err.msg));
 	str_random_hex(nonce, 8);
 	return lock_set_new(s->loop,
 			    &(struct lock_options){
 				    .host_root = s->o->root,
 				    .lock_root = s->o->lock_root,
+				    .legacy_root = s->o->legacy_lock_root,
+				    .data_root = is_resin_os_1(s) ? s->o->legacy_data : NULL,
+				    .adopt_reference = follows_reference(s),
 				    .boot_id = s->facts.boot_id,
 				    .nonce = nonce,
 				    .changed = on_locks_changed,
@@ -444,6 +469,14 @@ static void on_signal(void *ctx, int signo)
 	stop(ctx);
 }
 
+static void log_started(const struct run_options *o)
+{
+	AUTO_FREE char *target = location_shown(o->target);
+
+	log_info("started", kv_str("version", LOCKKEEPER_API_VERSION), kv_str("target", target),
+		 kv_str("engine", o->engine), kv_str("state", o->state));
+}
+
 int supervisor_run(const struct run_options *o)
 {
 	static const int signals[] = {SIGTERM, SIGINT, 0};
@@ -459,10 +492,10 @@ int supervisor_run(const struct run_options *o)
 	s.exit_code = open_parts(&s, &err);
 	if (s.exit_code) {
 		fprintf(stderr, "lockkeeper: %s\n", err.msg);
+		log_error("start_failed", kv_str("err", err.msg));
 		stop(&s);
 	} else {
-		log_info("started", kv_str("version", LOCKKEEPER_API_VERSION), kv_str("target", o->target),
-			 kv_str("engine", o->engine), kv_str("state", o->state));
+		log_started(o);
 		reconcile_start(s.reconcile);
 	}
 	loop_run(s.loop);
@@ -471,7 +504,7 @@ int supervisor_run(const struct run_options *o)
 		s.exit_code = CLI_FAILED;
 	device_facts_deinit(&s.facts);
 	if (!s.exit_code)
-		log_info("stopped", kv_i64("worst_turn_cpu_us", stalls.worst_cpu_us),
+		log_info("stopped", kv_us("worst_turn_cpu_ms", stalls.worst_cpu_us),
 			 kv_i64("turns", (int64_t)stalls.turns));
 	return s.exit_code;
 }

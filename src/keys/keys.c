@@ -160,8 +160,7 @@ static int keys_read(struct keys *k, struct err *err)
 {
 	struct json *root = NULL;
 	const struct json *list;
-	int64_t schema = 0;
-	int rc = store_load(k->store, "keys", &root, err);
+	int rc = store_load(k->store, "keys", SCHEMA, &root, err);
 
 	if (rc == -ENOENT)
 		*err = (struct err){0};
@@ -170,12 +169,8 @@ static int keys_read(struct keys *k, struct err *err)
 	if (rc < 0)
 		return rc;
 	list = json_get(root, "keys");
-	if (!json_i64(json_get(root, "schema"), &schema) || schema != SCHEMA)
-		err_set(err, -EBADMSG, "%s/keys.json is not of schema %d: all keys are made anew", store_dir(k->store),
-			SCHEMA);
-	else
-		for (size_t i = 0; i < json_size(list); i++)
-			key_read(k, json_at(list, i));
+	for (size_t i = 0; i < json_size(list); i++)
+		key_read(k, json_at(list, i));
 	json_free(root);
 	return 0;
 }

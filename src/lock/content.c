@@ -56,3 +56,8 @@ bool lock_content_parse(const char *text, size_t len, struct lock_content *out)
 	len -= skip;
 	return take_token(&text, &len, ' ', out->boot_id) && take_token(&text, &len, '\n', out->nonce) && len == 0;
 }
+
+bool lock_content_begins(const char *text, size_t len)
+{
+	return memcmp(text, PREFIX, len < strlen(PREFIX) ? len : strlen(PREFIX)) == 0;
+}

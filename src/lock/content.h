@@ -19,4 +19,7 @@ size_t lock_content_format(char out[LOCK_CONTENT_MAX], const char *boot_id, cons
 /* Is this, byte for byte, the form of ours? Any boot id and nonce will do: leftovers of an earlier run count. */
 bool lock_content_parse(const char *text, size_t len, struct lock_content *out);
 
+/* Is this how ours begin, or shorter than that and the same so far? */
+bool lock_content_begins(const char *text, size_t len);
+
 #endif

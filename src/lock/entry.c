@@ -42,38 +42,57 @@ static void entry_fill(struct lock_entry *e, const struct stat *st)
 		.dev = st->st_dev,
 		.ino = st->st_ino,
 		.ctime_ms = (int64_t)st->st_ctim.tv_sec * 1000 + st->st_ctim.tv_nsec / 1000000,
+		.mtime = st->st_mtim,
 	};
 }
 
-/* Reads the content of a regular file that `e` described a moment ago; a file swapped in since does not count. */
-static bool content_is_ours(int dir_fd, const char *name, const struct lock_entry *e, struct lock_content *out)
+/*
+ * Reads the content of a regular file that `e` described a moment ago. A file swapped in since has no content (*len 0):
+ * it is somebody else's, and whoever swaps wakes us. Negative errno: cannot be read now (no descriptor, say).
+ */
+static int content_read(int dir_fd, const char *name, const struct lock_entry *e, char text[LOCK_CONTENT_MAX],
+			size_t *len)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	char text[LOCK_CONTENT_MAX];
 	struct stat st;
 	ssize_t n;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != e->ino || st.st_dev != e->dev ||
-	    st.st_size >= LOCK_CONTENT_MAX)
-		return false;
-	n = pread(fd, text, sizeof(text), 0);
-	return n > 0 && lock_content_parse(text, (size_t)n, out);
+	*len = 0;
+	if (fd < 0)
+		return errno == ENOENT || errno == ELOOP || errno == ENXIO ? 0 : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_ino != e->ino || st.st_dev != e->dev || st.st_size >= LOCK_CONTENT_MAX)
+		return 0;
+	n = pread(fd, text, LOCK_CONTENT_MAX, 0);
+	if (n < 0)
+		return -errno;
+	*len = (size_t)n;
+	return 0;
 }
 
 int lock_entry_read(int dir_fd, const char *name, struct lock_entry *out)
 {
+	char text[LOCK_CONTENT_MAX];
 	struct lock_content content;
 	struct stat st;
+	size_t len;
+	int rc;
 
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		*out = (struct lock_entry){.exists = errno != ENOENT, .kind = LOCK_OTHER};
 		return errno == ENOENT ? 0 : -errno;
 	}
 	entry_fill(out, &st);
-	if (S_ISREG(st.st_mode) && st.st_uid == LOCK_OWNER_UID && content_is_ours(dir_fd, name, out, &content)) {
-		out->ours = true;
+	if (!S_ISREG(st.st_mode) || st.st_uid != LOCK_OWNER_UID)
+		return 0;
+	rc = content_read(dir_fd, name, out, text, &len);
+	if (rc < 0)
+		return rc;
+	out->reference = len == 1 && text[0] == '0';
+	out->ours = lock_content_parse(text, len, &content);
+	if (out->ours)
 		memcpy(out->nonce, content.nonce, sizeof(out->nonce));
-	}
 	return 0;
 }
 
@@ -94,14 +113,22 @@ static int file_complete(int fd, const char *boot_id, const char *nonce, struct 
 	return 0;
 }
 
-/* A temporary of ours may be of any stage: empty and root's, or complete; its name has our form at least. */
+/* A temporary of ours may be of any stage: empty and root's, or complete. Its name has our form, and what it says is
+ * the beginning of what ours say: at L3 it lies among an application's data. */
 static bool is_stale_temporary(int dir_fd, const char *name)
 {
+	char text[LOCK_CONTENT_MAX];
+	struct lock_entry e;
 	struct stat st;
+	size_t len;
 
-	return str_starts(name, TEMPORARY_PREFIX) && lock_token_valid(name + strlen(TEMPORARY_PREFIX)) &&
-	       fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	       (st.st_uid == LOCK_OWNER_UID || st.st_uid == geteuid());
+	if (!str_starts(name, TEMPORARY_PREFIX) || !lock_token_valid(name + strlen(TEMPORARY_PREFIX)) ||
+	    fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+	    (st.st_uid != LOCK_OWNER_UID && st.st_uid != geteuid()))
+		return false;
+	entry_fill(&e, &st);
+	return st.st_size == 0 ||
+	       (content_read(dir_fd, name, &e, text, &len) == 0 && len > 0 && lock_content_begins(text, len));
 }
 
 /* By descriptor, so that it is this very file that gets the name. */

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "lock/content.h"
 #include "model/locks.h"
@@ -15,15 +16,18 @@
 
 struct lock_entry { /* what is at a lock path now */
 	bool exists, ours;
+	bool reference; /* looks like one of the reference supervisor: uid 65534, content exactly "0" */
 	enum lock_kind kind;
 	unsigned uid;
 	dev_t dev;
 	ino_t ino;
 	int64_t ctime_ms;               /* Unix ms */
+	struct timespec mtime;          /* as an application set it: any value */
 	char nonce[LOCK_TOKEN_MAX + 1]; /* of ours */
 };
 
-/* 0, also when there is nothing; negative errno when the system cannot tell (then `out` says: exists, not ours). */
+/* 0, also when there is nothing; negative errno when the system cannot tell, for want of a descriptor, say (then `out`
+ * says: exists, not ours). */
 int lock_entry_read(int dir_fd, const char *name, struct lock_entry *out);
 
 enum lock_make { LOCK_MAKE_ANONYMOUS, LOCK_MAKE_NAMED }; /* O_TMPFILE; or a temporary name, for where that is missing */

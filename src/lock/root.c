@@ -109,16 +109,17 @@ static void link_to_legacy(int dir_fd, const char *name)
 		(void)!symlinkat(LEGACY_NAME, dir_fd, name); /* when this fails, opening it will say why */
 }
 
-static int component_open(int dir_fd, const char *name, const char *path, int *out, struct err *err)
+static int component_open(int dir_fd, const char *name, const char *path, bool make, int *out, struct err *err)
 {
 	AUTO_CLOSE int fd = -1;
 	int made = -1;
 
-	link_to_legacy(dir_fd, name);
+	if (make)
+		link_to_legacy(dir_fd, name);
 	if (is_link_to_legacy(dir_fd, name))
 		name = LEGACY_NAME;
 	fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
+	if (fd < 0 && errno == ENOENT && make) {
 		int rc = lock_dir_ensure(dir_fd, name, 0755, true, &made);
 
 		if (rc < 0) {
@@ -137,34 +138,48 @@ static int component_open(int dir_fd, const char *name, const char *path, int *o
 	return 0;
 }
 
-int lock_root_open(const char *host_root, const char *lock_root, int *parent_fd, int *root_fd, struct err *err)
+/* From the host's root down, one component after the other; `parent` may be NULL. */
+static int walk(const char *host_root, const char *root, bool make, int *parent, int *out, struct err *err)
 {
-	AUTO_CLOSE int parent = -1;
+	AUTO_CLOSE int above = -1;
 	AUTO_CLOSE int fd = open(host_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	AUTO_FREE char *rest = mem_strdup(lock_root);
+	AUTO_FREE char *rest = mem_strdup(root);
 	char *save = NULL;
 
 	if (fd < 0)
 		return err_sys(err, "open the host's root %s", host_root);
-	if (lock_root[0] != '/' || !lock_root[strspn(lock_root, "/")])
-		return err_set(err, -EINVAL, "the lock root \"%s\" is not an absolute path", lock_root);
+	if (root[0] != '/' || !root[strspn(root, "/")])
+		return err_set(err, -EINVAL, "the lock root \"%s\" is not an absolute path", root);
 	for (char *name = strtok_r(rest, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		AUTO_FREE char *path = mem_strndup(lock_root, (size_t)(name - rest) + strlen(name));
+		AUTO_FREE char *path = mem_strndup(root, (size_t)(name - rest) + strlen(name));
 		int next = -1;
 
 		if (str_eq(name, ".") || str_eq(name, ".."))
-			return err_set(err, -EINVAL, "the lock root \"%s\" has a component %s", lock_root, name);
-		if (component_open(fd, name, path, &next, err) < 0)
+			return err_set(err, -EINVAL, "the lock root \"%s\" has a component %s", root, name);
+		if (component_open(fd, name, path, make, &next, err) < 0)
 			return err->code;
-		if (parent >= 0)
-			close(parent);
-		parent = fd;
+		if (above >= 0)
+			close(above);
+		above = fd;
 		fd = next;
 	}
-	*parent_fd = parent;
-	*root_fd = fd;
-	parent = fd = -1;
+	*out = fd;
+	fd = -1;
+	if (parent) {
+		*parent = above;
+		above = -1;
+	}
 	return 0;
+}
+
+int lock_root_open(const char *host_root, const char *lock_root, int *parent_fd, int *root_fd, struct err *err)
+{
+	return walk(host_root, lock_root, true, parent_fd, root_fd, err);
+}
+
+int lock_root_find(const char *host_root, const char *root, int *root_fd, struct err *err)
+{
+	return walk(host_root, root, false, NULL, root_fd, err);
 }
 
 static int claim_failed(int fd, const char *lock_root, struct err *err)

@@ -14,6 +14,8 @@
  * there. -EPERM: a component breaks these rules; -ENOTDIR. Sentences carry host paths.
  */
 int lock_root_open(const char *host_root, const char *lock_root, int *parent_fd, int *root_fd, struct err *err);
+/* The same for the root of another place, of which nothing is made: -ENOENT when it is missing. */
+int lock_root_find(const char *host_root, const char *root, int *root_fd, struct err *err);
 /* flock on <lock root>/.supervisor, our pid as its content. -EBUSY: another supervisor, with its pid when known. */
 int lock_root_claim(int root_fd, const char *lock_root, int *claim_fd, struct err *err);
 /* A directory to which only names below it lead: -ENOTDIR for a link or anything else. `flags`: O_PATH or O_RDONLY. */

@@ -1,6 +1,6 @@
 /*
- * The set: which apps and directories count, and what the rest of the program sees of them. It owns the tree of set.h;
- * reading the disk is observe.c's, waking up watch.c's, taking and releasing take.c's.
+ * The set: its life, which services count, and the directories made for them. The tree of set.h is tree.c's, reading
+ * the disk observe.c's, waking up watch.c's, taking and releasing take.c's and release.c's.
  */
 #include "lock/lock.h"
 
@@ -15,178 +15,10 @@
 #include "lock/set.h"
 #include "util/mem.h"
 
-const struct lock_place lock_place_service = {
-	.names = {"resin-updates.lock", "updates.lock", NULL},
-	.dir_mode = 01777, /* a service that is not root locks too */
-};
-
 bool lock_service_valid(const char *service)
 {
 	return service && service[0] && strnlen(service, NAME_MAX + 1) <= NAME_MAX && !strchr(service, '/') &&
 	       !str_eq(service, ".") && !str_eq(service, "..");
-}
-
-/* Index of the first app with an id of at least `id`. */
-static size_t app_position(const struct lock_set *s, int64_t id)
-{
-	size_t low = 0, high = s->n_apps;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (s->apps[mid]->id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-struct lock_app *lock_app_find(const struct lock_set *s, int64_t id)
-{
-	size_t i = app_position(s, id);
-
-	return i < s->n_apps && s->apps[i]->id == id ? s->apps[i] : NULL;
-}
-
-struct lock_app *lock_app_get(struct lock_set *s, int64_t id)
-{
-	size_t i = app_position(s, id);
-	struct lock_app *a;
-
-	if (i < s->n_apps && s->apps[i]->id == id)
-		return s->apps[i];
-	a = mem_new(1, sizeof(*a));
-	a->set = s;
-	a->id = id;
-	snprintf(a->name, sizeof(a->name), "%lld", (long long)id);
-	mem_reserve(&s->apps, &s->apps_capacity, s->n_apps + 1, sizeof(s->apps[0]));
-	memmove(&s->apps[i + 1], &s->apps[i], (s->n_apps - i) * sizeof(s->apps[0]));
-	s->apps[i] = a;
-	s->n_apps++;
-	s->views_stale = true;
-	return a;
-}
-
-static size_t dir_position(const struct lock_app *a, const char *service)
-{
-	size_t low = 0, high = a->n_dirs;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (strcmp(a->dirs[mid]->service, service) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-struct lock_dir *lock_dir_find(const struct lock_app *a, const char *service)
-{
-	size_t i = dir_position(a, service);
-
-	return i < a->n_dirs && str_eq(a->dirs[i]->service, service) ? a->dirs[i] : NULL;
-}
-
-struct lock_dir *lock_dir_get(struct lock_app *a, const char *service)
-{
-	size_t i = dir_position(a, service);
-	struct lock_dir *d;
-
-	if (i < a->n_dirs && str_eq(a->dirs[i]->service, service))
-		return a->dirs[i];
-	d = mem_new(1, sizeof(*d));
-	d->app = a;
-	d->place = &lock_place_service;
-	d->service = mem_strdup(service);
-	d->below = mem_printf("%s/%s", a->name, service);
-	for (size_t n = 0; d->place->names[n]; n++)
-		d->slots[n].path = mem_printf("%s/%s/%s/%s", a->set->lock_root, a->name, service, d->place->names[n]);
-	mem_reserve(&a->dirs, &a->dirs_capacity, a->n_dirs + 1, sizeof(a->dirs[0]));
-	memmove(&a->dirs[i + 1], &a->dirs[i], (a->n_dirs - i) * sizeof(a->dirs[0]));
-	a->dirs[i] = d;
-	a->n_dirs++;
-	return d;
-}
-
-static void dir_free(struct lock_dir *d)
-{
-	lock_watch_drop(&d->watch);
-	for (size_t i = 0; i < LOCK_NAMES_MAX; i++)
-		free(d->slots[i].path);
-	free(d->service);
-	free(d->below);
-	free(d->problem);
-	free(d);
-}
-
-static void app_free(struct lock_app *a)
-{
-	for (size_t i = 0; i < a->n_dirs; i++)
-		dir_free(a->dirs[i]);
-	lock_watch_drop(&a->watch);
-	strv_deinit(&a->declared);
-	free(a->dirs);
-	free(a->problem);
-	free(a);
-}
-
-static bool dir_has_ours(const struct lock_dir *d)
-{
-	for (size_t i = 0; d->place->names[i]; i++)
-		if (d->slots[i].e.exists && d->slots[i].e.ours)
-			return true;
-	return false;
-}
-
-void lock_app_trim(struct lock_app *a)
-{
-	struct lock_set *s = a->set;
-	AUTO_CLOSE int app_fd = -1;
-	size_t kept = 0, i;
-
-	if (lock_dir_at(s->root_fd, a->name, O_PATH, &app_fd) < 0)
-		app_fd = -1;
-	for (i = 0; i < a->n_dirs; i++) {
-		struct lock_dir *d = a->dirs[i];
-
-		if (d->declared || dir_has_ours(d)) {
-			a->dirs[kept++] = d;
-			continue;
-		}
-		if (app_fd >= 0)
-			unlinkat(app_fd, d->service, AT_REMOVEDIR); /* only an empty one can go: no error */
-		dir_free(d);
-	}
-	a->n_dirs = kept;
-	s->views_stale = true;
-	if (a->n_dirs || a->declared.n || a->holding)
-		return;
-	unlinkat(s->root_fd, a->name, AT_REMOVEDIR);
-	i = app_position(s, a->id);
-	memmove(&s->apps[i], &s->apps[i + 1], (s->n_apps - i - 1) * sizeof(s->apps[0]));
-	s->n_apps--;
-	app_free(a);
-}
-
-void lock_app_recount(struct lock_app *a)
-{
-	a->n_foreign = a->n_ours = a->n_wanted_missing = 0;
-	a->n_refused = a->watch.refused;
-	for (size_t i = 0; i < a->n_dirs; i++) {
-		const struct lock_dir *d = a->dirs[i];
-
-		a->n_refused += d->watch.refused;
-		for (size_t n = 0; d->place->names[n]; n++) {
-			bool ours = d->slots[n].e.exists && d->slots[n].e.ours;
-
-			a->n_ours += ours;
-			a->n_foreign += d->slots[n].e.exists && !ours;
-			a->n_wanted_missing += d->declared && !ours;
-		}
-	}
 }
 
 static void on_notify(void *ctx)
@@ -232,6 +64,7 @@ int lock_set_new(struct loop *l, const struct lock_options *o, struct lock_set *
 	s->lock_root = mem_strdup(o->lock_root);
 	for (size_t len = strlen(s->lock_root); s->lock_root[len - 1] == '/';) /* it is not "/" alone */
 		s->lock_root[--len] = '\0';
+	s->proc = o->proc ? mem_strdup(o->proc) : mem_printf("%s/proc", o->host_root);
 	s->boot_id = mem_strdup(o->boot_id);
 	s->nonce = mem_strdup(o->nonce);
 	s->changed = o->changed;
@@ -242,25 +75,31 @@ int lock_set_new(struct loop *l, const struct lock_options *o, struct lock_set *
 	root_fd = claim_fd = -1;
 	loop_deferred_init(l, &s->notify, on_notify, s);
 	loop_deferred_init(l, &s->stock, lock_spares_on_stock, s);
+	lock_explain_init(s);
 	loop_timer_init(l, &s->timer, lock_watch_on_timer, s);
+	lock_bases_init(s, o);
 	if (dirwatch_new(l, &s->watcher, &watch_err) < 0) {
 		s->watcher = NULL;
 		s->watch_problem_told = true;
 		lock_problem(s, NULL, NULL, &s->root_problem, watch_err.msg);
 	}
 	lock_watch_arm_root(s, parent_fd);
-	lock_scan_leftovers(s);
+	lock_scan_leftovers(s, o->adopt_reference);
 	lock_set_settle(s);
 	*out = s;
 	return 0;
 }
 
-static void on_timer_closed(void *ctx)
+/* The timer is closed, or the scan under way has ended. */
+static void on_part_closed(void *ctx)
 {
 	struct lock_set *s = ctx;
 	loop_fn *closed = s->closed;
 	void *closed_ctx = s->closed_ctx;
 
+	if (--s->parts_open)
+		return;
+	lock_explain_deinit(s);
 	free(s);
 	if (closed)
 		closed(closed_ctx);
@@ -271,9 +110,10 @@ void lock_set_free(struct lock_set *s, loop_fn *closed, void *ctx)
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->n_apps; i++)
-		app_free(s->apps[i]);
+		lock_app_free(s->apps[i]);
 	lock_watch_drop(&s->root_watch);
 	lock_watch_drop(&s->parent_watch);
+	lock_bases_deinit(s);
 	if (s->watcher)
 		dirwatch_free(s->watcher);
 	loop_deferred_cancel(&s->notify);
@@ -286,12 +126,14 @@ void lock_set_free(struct lock_set *s, loop_fn *closed, void *ctx)
 	free(s->views.apps);
 	free(s->host_root);
 	free(s->lock_root);
+	free(s->proc);
 	free(s->boot_id);
 	free(s->nonce);
 	free(s->root_problem);
 	s->closed = closed;
 	s->closed_ctx = ctx;
-	loop_timer_deinit(&s->timer, on_timer_closed, s);
+	s->parts_open = 1 + lock_explain_close(s, on_part_closed);
+	loop_timer_deinit(&s->timer, on_part_closed, s);
 }
 
 /* After a reboot the engine may have made the directory, as its own: then a service that is not root cannot lock. */
@@ -311,7 +153,8 @@ static void declare_all(struct lock_app *a, const struct strv *services)
 	strv_deinit(&a->declared);
 	strv_copy(&a->declared, services);
 	for (size_t i = 0; i < a->n_dirs; i++)
-		a->dirs[i]->declared = false;
+		if (!a->dirs[i]->base)
+			a->dirs[i]->declared = false;
 	for (size_t i = 0; i < services->n; i++) {
 		if (lock_service_valid(services->v[i]))
 			lock_dir_get(a, services->v[i])->declared = true;
@@ -319,19 +162,22 @@ static void declare_all(struct lock_app *a, const struct strv *services)
 			bad = mem_printf("service name \"%.64s\" cannot be a directory", services->v[i]);
 	}
 	lock_problem(a->set, a, NULL, &a->problem, bad);
-	if (lock_dir_at(a->set->root_fd, a->name, O_PATH, &app_fd) < 0)
-		app_fd = -1;
+	app_fd = lock_app_open(a);
 	for (size_t i = 0; i < a->n_dirs; i++)
-		if (a->dirs[i]->declared)
+		if (a->dirs[i]->declared && !a->dirs[i]->base)
 			dir_repair(app_fd, a->dirs[i]);
 }
 
 void lock_set_services(struct lock_set *s, int64_t app_id, const struct strv *services)
 {
-	struct lock_app *a = lock_app_find(s, app_id);
+	struct lock_app *a;
 
-	if (a ? strv_eq(&a->declared, services) : services->n == 0)
+	lock_bases_look(s);
+	a = lock_app_find(s, app_id);
+	if (a ? strv_eq(&a->declared, services) : services->n == 0) {
+		lock_set_settle(s);
 		return;
+	}
 	a = lock_app_get(s, app_id);
 	s->views_stale = true;
 	declare_all(a, services);

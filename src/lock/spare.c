@@ -16,7 +16,7 @@ static size_t spares_wanted(const struct lock_set *s)
 	if (s->make == LOCK_MAKE_NAMED)
 		return 0;
 	for (size_t i = 0; i < s->n_apps && wanted < LOCK_SPARES_MAX; i++)
-		if (s->apps[i]->n_foreign)
+		if (s->apps[i]->n_blocking)
 			wanted += s->apps[i]->n_wanted_missing;
 	return wanted < LOCK_SPARES_MAX ? wanted : LOCK_SPARES_MAX;
 }
@@ -49,9 +49,13 @@ void lock_spares_drop(struct lock_set *s)
 		close(s->spares[--s->n_spares]);
 }
 
-int lock_spares_make(struct lock_set *s, int dir_fd, const char *name, struct lock_entry *out, struct err *err)
+int lock_spares_make(struct lock_dir *d, int dir_fd, const char *name, struct lock_entry *out, struct err *err)
 {
+	struct lock_set *s = d->app->set;
 	int rc;
+
+	if (d->place->persistent) /* another file system: no name there for a spare, which stays for the others */
+		return lock_entry_make(dir_fd, name, s->boot_id, s->nonce, &d->base->make, out, err);
 
 	if (s->n_spares) {
 		rc = lock_entry_name(s->spares[s->n_spares - 1], dir_fd, name, s->nonce, out, err);

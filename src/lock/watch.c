@@ -23,8 +23,7 @@ void lock_watch_drop(struct lock_watch *w)
 	*w = (struct lock_watch){0};
 }
 
-/* The end of a callback of the loop. `changed` may call anything of the set: nothing is touched after it. */
-static void report(struct lock_set *s)
+void lock_watch_report(struct lock_set *s)
 {
 	bool dirty = s->dirty;
 
@@ -43,19 +42,17 @@ static void on_dir_event(void *ctx, unsigned events)
 	if (events & DIRWATCH_GONE)
 		lock_watch_drop(&d->watch);
 	if (!lock_dir_reread(d)) {
-		if (lock_dir_at(s->root_fd, d->app->name, O_PATH, &app_fd) < 0)
-			app_fd = -1;
+		app_fd = d->base ? -ENOENT : lock_app_open(d->app);
 		lock_dir_refresh(d, app_fd);
 	}
 	lock_app_recount(d->app);
-	report(s);
+	if (d->base && !d->declared)
+		lock_app_trim(d->app); /* may free both */
+	lock_watch_report(s);
 }
 
-/*
- * Is what is called `name` now the directory that is watched (or absent, and no watch)? One system call; what happened
- * inside a watched directory its own watch tells.
- */
-static bool is_watched(const struct lock_watch *w, int dir_fd, const char *name)
+/* What happened inside a watched directory its own watch tells. */
+bool lock_watch_matches(const struct lock_watch *w, int dir_fd, const char *name)
 {
 	struct stat st;
 
@@ -67,26 +64,30 @@ static bool is_watched(const struct lock_watch *w, int dir_fd, const char *name)
 static void on_app_event(void *ctx, unsigned events)
 {
 	struct lock_app *a = ctx;
+	struct lock_set *s = a->set;
 	AUTO_CLOSE int fd = -1;
 
 	if (events & DIRWATCH_GONE)
 		lock_watch_drop(&a->watch);
-	if (!is_watched(&a->watch, a->set->root_fd, a->name) ||
-	    lock_dir_at(a->set->root_fd, a->name, O_PATH, &fd) < 0) {
+	fd = lock_watch_matches(&a->watch, s->root_fd, a->name) ? lock_app_open(a) : -ENOENT;
+	if (fd < 0) {
 		lock_app_refresh(a);
 	} else {
-		for (size_t i = 0; i < a->n_dirs; i++)
-			if (a->dirs[i]->problem || !is_watched(&a->dirs[i]->watch, fd, a->dirs[i]->service))
-				lock_dir_refresh(a->dirs[i], fd);
+		for (size_t i = 0; i < a->n_dirs; i++) {
+			struct lock_dir *d = a->dirs[i];
+
+			if (!d->base && (d->problem || !lock_watch_matches(&d->watch, fd, d->service)))
+				lock_dir_refresh(d, fd);
+		}
 		lock_app_recount(a);
 	}
-	report(a->set);
+	lock_watch_report(s);
 }
 
 static void refresh_all(struct lock_set *s)
 {
 	for (size_t i = 0; i < s->n_apps; i++)
-		if (!is_watched(&s->apps[i]->watch, s->root_fd, s->apps[i]->name))
+		if (s->apps[i]->dir_problem || !lock_watch_matches(&s->apps[i]->watch, s->root_fd, s->apps[i]->name))
 			lock_app_refresh(s->apps[i]);
 }
 
@@ -97,7 +98,7 @@ static void on_root_event(void *ctx, unsigned events)
 	if (events & DIRWATCH_GONE)
 		lock_watch_drop(&s->root_watch);
 	refresh_all(s);
-	report(s);
+	lock_watch_report(s);
 }
 
 /* Somebody removed or replaced the lock root: make it anew, so that later containers and locks have their place. */
@@ -133,7 +134,7 @@ static void on_parent_event(void *ctx, unsigned events)
 		lock_watch_drop(&s->parent_watch);
 	root_reopen(s);
 	refresh_all(s);
-	report(s);
+	lock_watch_report(s);
 }
 
 /* Watch the directory open as `fd` unless that very one is watched already. */
@@ -177,24 +178,40 @@ void lock_watch_arm_root(struct lock_set *s, int parent_fd)
 	arm(s, &s->root_watch, s->root_fd, NULL, on_root_event, s);
 }
 
+void lock_watch_arm_base(struct lock_base *b)
+{
+	arm(b->set, &b->watch, b->fd, NULL, lock_base_on_event, b);
+}
+
 static bool needs_poll(const struct lock_set *s, const struct lock_app *a)
 {
 	bool refused = a->n_refused || s->root_watch.refused || s->parent_watch.refused;
 
-	return refused && (a->n_foreign || a->holding);
+	for (size_t i = 0; i < LOCK_BASES; i++)
+		refused |= s->bases[i].watch.refused;
+	return a->n_unsure || (refused && (a->n_foreign || a->holding));
+}
+
+static int64_t app_delay_ms(const struct lock_set *s, const struct lock_app *a)
+{
+	int64_t delay_ms = needs_poll(s, a) ? POLL_MS : a->n_blocking ? SAFETY_MS : INT64_MAX, age_ms;
+
+	if (!a->age_at_ms)
+		return delay_ms;
+	age_ms = a->age_at_ms - loop_now_ms(s->loop);
+	return age_ms < 1 ? 1 : age_ms < delay_ms ? age_ms : delay_ms;
 }
 
 void lock_watch_timer(struct lock_set *s)
 {
-	int64_t delay_ms = s->root_problem && s->watcher ? SAFETY_MS : 0, at_ms;
+	int64_t delay_ms = s->root_problem && s->watcher ? SAFETY_MS : INT64_MAX, at_ms;
 
-	for (size_t i = 0; i < s->n_apps && delay_ms != POLL_MS; i++) {
-		if (needs_poll(s, s->apps[i]))
-			delay_ms = POLL_MS;
-		else if (s->apps[i]->n_foreign)
-			delay_ms = SAFETY_MS;
+	for (size_t i = 0; i < s->n_apps; i++) {
+		int64_t app_ms = app_delay_ms(s, s->apps[i]);
+
+		delay_ms = app_ms < delay_ms ? app_ms : delay_ms;
 	}
-	if (!delay_ms) {
+	if (delay_ms == INT64_MAX) {
 		loop_timer_stop(&s->timer);
 		return;
 	}
@@ -215,5 +232,5 @@ void lock_watch_on_timer(void *set)
 	for (size_t i = 0; i < s->n_apps; i++)
 		if (s->apps[i]->n_foreign || needs_poll(s, s->apps[i]))
 			lock_app_refresh(s->apps[i]);
-	report(s);
+	lock_watch_report(s);
 }

@@ -175,6 +175,44 @@ static void check_app_ids(struct parse *p, const struct at *apps, const struct t
 	}
 }
 
+static int by_release_id(const void *a, const void *b)
+{
+	const struct target_app *x = *(const struct target_app *const *)a, *y = *(const struct target_app *const *)b;
+
+	if (x->release_id != y->release_id)
+		return x->release_id < y->release_id ? -1 : 1;
+	return strcmp(x->commit, y->commit);
+}
+
+static bool has_derived_release(const struct target_app *a)
+{
+	return a->release_id == (str_crc32(a->commit) & 0x7fffffff);
+}
+
+/* A derived id must stand for one commit. That two apps are at the same commit is no collision: it is the same key. */
+static void check_releases(struct parse *p, const struct at *apps, const struct target *t)
+{
+	const struct target_app **all = mem_new(t->n_apps + 1, sizeof(struct target_app *));
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n_apps; i++)
+		if (t->apps[i].commit)
+			all[n++] = &t->apps[i];
+	if (n)
+		qsort(all, n, sizeof(struct target_app *), by_release_id);
+	for (size_t i = 1; i < n; i++) {
+		const struct target_app *a = all[i], *other = all[i - 1];
+		struct at app = at_key(apps, a->uuid), releases = at_key(&app, "releases");
+		struct at here = at_key(&releases, a->commit);
+
+		if (a->release_id == other->release_id && !str_eq(a->commit, other->commit) &&
+		    (has_derived_release(a) || has_derived_release(other)))
+			parse_error(p, &here, "gets the same id as release \"%.80s\" of app \"%.80s\"", other->commit,
+				    other->uuid);
+	}
+	free(all);
+}
+
 static void parse_apps(struct parse *p, const struct at *at, const struct json *v, struct target *t)
 {
 	if (!parse_object(p, at, v))
@@ -188,8 +226,10 @@ static void parse_apps(struct parse *p, const struct at *at, const struct json *
 	if (t->n_apps)
 		qsort(t->apps, t->n_apps, sizeof(*t->apps), by_app_id);
 	check_app_ids(p, at, t);
-	if (!p->errors->total)
+	if (!p->errors->total) {
 		check_services(p, at, t);
+		check_releases(p, at, t);
+	}
 }
 
 static void parse_device(struct parse *p, const struct at *at, const struct json *v, struct target *t)

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "model/lock_rules.h"
+
 static int compare_ids(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -100,14 +102,20 @@ static void add_foreign(struct plan_ctx *c, int64_t id)
 
 static void init_app(struct plan_ctx *c, struct plan_app *a, int64_t id, bool ours)
 {
+	AUTO_FREE char *unlock_subject = mem_printf("unlock %lld", (long long)id);
+
 	*a = (struct plan_app){.id = id, .ours = ours};
 	a->target = c->in->target ? target_find_app(c->in->target, id) : NULL;
 	a->want = a->target && a->target->commit ? a->target : NULL;
 	a->lock_subject = mem_printf("locks %lld", (long long)id);
 	a->lock_flight = plan_flight(c, a->lock_subject);
 	a->lock_failure = plan_backoff(c, a->lock_subject);
+	a->unlock_failure = plan_backoff(c, unlock_subject);
 	a->locks = c->in->locks ? lock_views_app(c->in->locks, id) : NULL;
-	a->forced = has_id(c->forced, c->in->n_forced_apps, id);
+	if (has_id(c->forced, c->in->n_forced_apps, id))
+		a->forced = LOCK_FORCE_API;
+	else if (c->override || target_app_overrides_locks(a->target))
+		a->forced = LOCK_FORCE_CONFIG;
 }
 
 static void gather_apps(struct plan_ctx *c)
@@ -221,6 +229,7 @@ void plan_gather(struct plan_ctx *c)
 	size_t most, next = 0;
 
 	index_inputs(c);
+	c->override = target_overrides_locks(c->in->target);
 	gather_containers(c);
 	gather_apps(c);
 	most = c->n_containers;
@@ -237,6 +246,7 @@ void plan_gather(struct plan_ctx *c)
 			end++;
 		if (a->ours)
 			gather_services(c, a, c->containers + next, end - next);
+		a->needs_locks = a->n_containers || (a->locks && a->locks->legacy);
 		for (; next < end; next++)
 			a->stopping |= c->containers[next]->state == CONTAINER_RUNNING &&
 				       c->containers[next]->stopping_until_ms > c->in->now_ms;

@@ -9,6 +9,7 @@
  *   locks.c      may an app be stopped now; taking and giving back its locks
  *   units.c      order among services, what can start now
  *   slots.c      units side by side; the steps and waits of services
+ *   memo.c       wanted configurations, kept for the next plan
  *   out.c        adding to the plan
  *   index.c      look-up by text
  */
@@ -50,6 +51,7 @@ struct plan_app {
 	bool ours;                       /* false: only a lock of ours is left to give back */
 	struct plan_service *services;   /* sorted by name */
 	size_t n_services, n_containers;
+	bool needs_locks;    /* something of it may be at work: a container, or an app that an old supervisor started */
 	size_t n_missing;    /* images of the release that are not here */
 	const char *missing; /* one of them */
 	bool pulling;        /* one of them is pulled or queued */
@@ -57,9 +59,10 @@ struct plan_app {
 	const struct lock_app_view *locks;
 	char *lock_subject;
 	const struct plan_in_flight *lock_flight;
-	const struct plan_failure *lock_failure;
+	const struct plan_failure *lock_failure, *unlock_failure;
 	enum plan_guard guard;
-	bool forced, blocked, stopping;
+	enum lock_force forced;
+	bool blocked, stopping;
 	bool unrecorded;       /* it will stop services that are not recorded as stopped yet */
 	bool uses_supervisor0; /* a container of it is in the way of making supervisor0 anew */
 	bool want_take, want_lock_wait, want_lock_backoff, holds_locks;
@@ -94,9 +97,9 @@ struct plan_service {
 	const struct target_service *want;   /* NULL: left the target */
 	const struct container **containers; /* newest first */
 	size_t n_containers;
-	const struct container *current; /* the newest, or NULL */
-	const struct image *image;       /* local image of want, or NULL */
-	struct service_config config;    /* resolved, if wanted */
+	const struct container *current;     /* the newest, or NULL */
+	const struct image *image;           /* local image of want, or NULL */
+	const struct service_config *config; /* resolved; NULL: not wanted */
 	struct field_changes changes;
 	const struct plan_in_flight *flight;
 	const struct plan_failure *failure;   /* only while it backs off */
@@ -148,6 +151,7 @@ struct plan_reference { /* one distinct image the target names */
 };
 struct plan_ctx {
 	const struct plan_input *in;
+	struct plan_memo *memo; /* the input's, or one for this plan alone */
 	struct plan *out;
 	int64_t *owned, *forced; /* sorted */
 	struct plan_app *apps;
@@ -169,6 +173,7 @@ struct plan_ctx {
 	size_t *deps; /* indices of services; SIZE_MAX: left out to break a cycle */
 	size_t n_deps;
 	size_t *order; /* services, dependencies first */
+	bool override; /* the device's configuration overrides locks */
 	bool unrest;   /* something is going on that old images must not be removed beside */
 };
 
@@ -203,6 +208,13 @@ bool plan_service_is_down(const struct plan_service *s); /* wanted up, and not *
  * `fields`: only those whose reason is not a difference of fields. NULL: none does. The caller frees it.
  */
 char *plan_app_why(const struct plan_app *a, bool fields);
+
+void plan_service_config(const struct plan_ctx *c, const struct plan_service *s, struct service_config *out);
+
+/* memo.c */
+void plan_memo_begin(struct plan_memo *m, const struct plan_input *in); /* drops what another target left */
+const struct service_config *plan_memo_config(struct plan_memo *m, const struct plan_input *in,
+					      const struct plan_service *s, const char *key);
 
 /* locks.c */
 void plan_locks_guard(struct plan_ctx *c);

@@ -20,7 +20,7 @@ static void find_blocked(struct plan_ctx *c)
 	for (size_t i = 0; i < c->n_apps; i++)
 		c->apps[i].blocked = c->apps[i].locks && c->apps[i].locks->blocked;
 	for (size_t i = 0; l && i < l->n; i++) {
-		struct plan_app *a = l->v[i].ours ? NULL : plan_find_app(c, l->v[i].app_id);
+		struct plan_app *a = l->v[i].counts ? plan_find_app(c, l->v[i].app_id) : NULL;
 
 		if (a && (!l->v[i].service || plan_find_service(a, l->v[i].service)))
 			a->blocked = true;
@@ -31,7 +31,7 @@ static enum plan_guard guard_of(const struct plan_app *a)
 {
 	if (a->n_missing)
 		return GUARD_PULLING;
-	if (!a->n_containers)
+	if (!a->needs_locks)
 		return GUARD_OPEN;
 	if (a->lock_flight)
 		return GUARD_TAKING;
@@ -79,16 +79,16 @@ static void emit_wait(struct plan_ctx *c, struct plan_app *a, size_t *next_view)
 	for (; l && *next_view < l->n && l->v[*next_view].app_id <= a->id; ++*next_view) {
 		const struct lock_view *v = &l->v[*next_view];
 
-		if (v->app_id == a->id && !v->ours && !path)
+		if (v->app_id == a->id && v->counts && !path)
 			path = v->path;
-		if (v->app_id == a->id && !v->ours && v->service &&
+		if (v->app_id == a->id && v->counts && v->service &&
 		    !(w->services.n && str_eq(w->services.v[w->services.n - 1], v->service)))
 			strv_add(&w->services, v->service);
 	}
 	names = strv_join(&w->services, ", ");
 	w->detail =
 		mem_printf("an application holds the update lock of %s%s%s; the %s goes on when it is released (%s)",
-			   *names ? names : "a service", path ? ": " : "", path ? path : "", w->action, why ? why : "");
+			   *names ? names : "the app", path ? ": " : "", path ? path : "", w->action, why ? why : "");
 }
 
 /* What the locks are taken for, so that a plan says why before the first stop: "main: image". */
@@ -128,6 +128,10 @@ static void emit_release(struct plan_ctx *c, struct plan_app *a)
 			     : !c->in->target                 ? "there is no target"
 							      : "all services of the app are as wanted";
 
+	if (a->unlock_failure) {
+		plan_add_backoff(c, a->unlock_failure, a->id, NULL, "");
+		return;
+	}
 	plan_add_step(c, STEP_RELEASE_LOCKS, a->lock_subject, a->id)->reason = mem_strdup(reason);
 }
 

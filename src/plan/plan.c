@@ -124,7 +124,6 @@ static void deinit(struct plan_ctx *c)
 		free(s->subject);
 		free(s->reason);
 		free(s->wait_detail);
-		service_config_deinit(&s->config);
 		field_changes_deinit(&s->changes);
 	}
 	for (size_t i = 0; i < c->n_apps; i++) {
@@ -159,7 +158,7 @@ static void deinit(struct plan_ctx *c)
 
 void plan_make(const struct plan_input *in, struct plan *out)
 {
-	struct plan_ctx c = {.in = in, .out = out};
+	struct plan_ctx c = {.in = in, .out = out, .memo = in->memo ? in->memo : plan_memo_new()};
 
 	*out = (struct plan){0};
 	plan_gather(&c);
@@ -173,6 +172,8 @@ void plan_make(const struct plan_input *in, struct plan *out)
 	}
 	emit_apps(&c);
 	deinit(&c);
+	if (!in->memo)
+		plan_memo_free(c.memo);
 }
 
 void plan_deinit(struct plan *p)

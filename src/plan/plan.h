@@ -52,7 +52,8 @@ const char *plan_wait_kind_name(enum plan_wait_kind k);
 
 /*
  * Subjects: what one step is about; at most one step per subject at a time.
- * "service <appId>/<name>", "image <ref>", "network <engine name>", "volume <engine name>", "locks <appId>".
+ * "service <appId>/<name>", "image <ref>", "network <engine name>", "volume <engine name>", "locks <appId>"; a failure to
+ * give locks back has the subject "unlock <appId>", so that it does not put off taking them.
  */
 
 struct plan_in_flight { /* a step begun and not merged yet */
@@ -75,6 +76,14 @@ struct plan_removed { /* durable: the update in progress stops or stopped this s
 	int64_t app_id;
 	const char *service;
 };
+/*
+ * What one plan worked out and the next may use again, as long as target, generation and facts are the same (make
+ * another one when the facts change). A plan is the same with it and without.
+ */
+struct plan_memo;
+struct plan_memo *plan_memo_new(void);
+void plan_memo_free(struct plan_memo *m);
+
 struct plan_input {
 	const struct target *target; /* NULL: none yet, then nothing is planned */
 	uint64_t generation;
@@ -95,16 +104,17 @@ struct plan_input {
 	size_t n_accepted;
 	const int64_t *owned_apps; /* ever in a target of this state directory */
 	size_t n_owned_apps;
-	const int64_t *forced_apps; /* force is on for these (request or override variable) */
-	size_t n_forced_apps;
+	const int64_t *forced_apps;      /* force is on for these */
+	size_t n_forced_apps;            /* by request; override variables are the target's */
 	const struct strv *owned_images; /* references we ever wanted: candidates for removal */
 	const struct device_facts *facts;
 	/* key of a supervisor-api service; pure look-up given by the caller (keys exist before a plan is made). NULL
 	 * result: no key */
 	const char *(*api_key)(void *ctx, int64_t app_id, const char *service);
 	void *api_key_ctx;
-	unsigned pulls_max; /* pulls in flight at a time */
-	int64_t now_ms;     /* loop time */
+	unsigned pulls_max;     /* pulls in flight at a time */
+	int64_t now_ms;         /* loop time */
+	struct plan_memo *memo; /* borrowed; NULL: none */
 };
 
 struct plan_step {
@@ -120,7 +130,7 @@ struct plan_step {
 	struct service_config config; /* create: resolved */
 	struct strv locks;            /* take_locks: every service of the app; */
 	struct strv replaces;         /* take_locks: the services this update will stop (to be recorded first) */
-	bool force;                   /* take_locks: break what is found */
+	enum lock_force force;        /* take_locks: break what is found, for whom */
 	bool in_flight;               /* echoed from the input: already begun */
 };
 struct plan_wait {

@@ -65,7 +65,7 @@ static void find_supervisor0(struct plan_ctx *c, const struct plan_index *presen
 	if (now && network_is_supervisor0(now))
 		return;
 	for (size_t i = 0; i < c->n_services; i++)
-		if (c->services[i].want && joins(&c->services[i].config, SUPERVISOR_NETWORK)) {
+		if (c->services[i].want && joins(c->services[i].config, SUPERVISOR_NETWORK)) {
 			add(c, RESOURCE_NETWORK, now ? RESOURCE_CHANGE : RESOURCE_CREATE, SUPERVISOR_NETWORK, NULL)
 				->reason = mem_strdup(now ? "it is not as the supervisor needs it"
 							  : "services use the supervisor's API");
@@ -261,7 +261,7 @@ void plan_resources_find(struct plan_ctx *c)
 		if (s->current)
 			plan_each_use(c, &s->current->config, on_doomed, s);
 		if (s->want)
-			plan_each_use(c, &s->config, on_needed, s);
+			plan_each_use(c, s->config, on_needed, s);
 		if (s->making && !s->making->app && !s->making->failure)
 			s->app->n_making++;
 	}

@@ -8,18 +8,28 @@
 
 #define FIELDS_MAX 5 /* named in one sentence */
 
+static const char *api_key(const struct plan_ctx *c, const struct plan_service *s)
+{
+	return c->in->api_key && service_wants_api(s->want, s->image)
+		       ? c->in->api_key(c->in->api_key_ctx, s->app->id, s->name)
+		       : NULL;
+}
+
 void plan_services_resolve(struct plan_ctx *c)
 {
+	plan_memo_begin(c->memo, c->in);
 	for (size_t i = 0; i < c->n_services; i++) {
 		struct plan_service *s = &c->services[i];
-		const char *key = NULL;
 
-		if (!s->want)
-			continue;
-		if (c->in->api_key && service_wants_api(s->want, s->image))
-			key = c->in->api_key(c->in->api_key_ctx, s->app->id, s->name);
-		service_resolve(c->in->target, s->app->want, s->want, s->image, c->in->facts, key, &s->config);
+		if (s->want)
+			s->config = plan_memo_config(c->memo, c->in, s, api_key(c, s));
 	}
+}
+
+/* A copy of its own, for a step that goes its way. */
+void plan_service_config(const struct plan_ctx *c, const struct plan_service *s, struct service_config *out)
+{
+	service_resolve(c->in->target, s->app->want, s->want, s->image, c->in->facts, api_key(c, s), out);
 }
 
 /* "environment, ports changed": the members are in the changes themselves. */
@@ -126,7 +136,7 @@ static void decide_wait(struct plan_ctx *c, struct plan_service *s, const struct
 /* The newest container beside what is wanted. */
 static void decide_wanted(struct plan_ctx *c, struct plan_service *s)
 {
-	bool equal = service_config_diff(&s->current->config, &s->config, &s->changes);
+	bool equal = service_config_diff(&s->current->config, s->config, &s->changes);
 
 	if (!equal && !s->accepted) {
 		set_work(s, WORK_REPLACE, changes_text(&s->changes));
@@ -206,7 +216,7 @@ static void decide_next(struct plan_ctx *c, struct plan_service *s)
 		break;
 	case WORK_CREATE:
 		s->next = STEP_CREATE;
-		s->guarded = !s->removed && s->app->n_containers > 0;
+		s->guarded = !s->removed && s->app->needs_locks;
 		break;
 	case WORK_START:
 		s->next = STEP_START;

@@ -90,10 +90,8 @@ static void emit_step(struct plan_ctx *c, struct plan_service *s)
 		free(step->name);
 		step->name = service_container_name(s->app->want, s->want);
 	}
-	if (s->next == STEP_CREATE) {
-		step->config = s->config;
-		s->config = (struct service_config){0};
-	}
+	if (s->next == STEP_CREATE)
+		plan_service_config(c, s, &step->config);
 }
 
 static void emit_turn(struct plan_ctx *c, const struct plan_service *s)

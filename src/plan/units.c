@@ -152,7 +152,7 @@ static void tie_services(struct plan_ctx *c)
 		for (size_t j = 0; j < s->n_containers; j++)
 			plan_each_use(c, &s->containers[j]->config, on_shared, &t);
 		if (s->want)
-			plan_each_use(c, &s->config, on_shared, &t);
+			plan_each_use(c, s->config, on_shared, &t);
 	}
 }
 

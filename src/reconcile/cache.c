@@ -127,6 +127,7 @@ static void merge(struct reconcile *r, struct container *c, uint64_t stamp)
 	i = find(cache, c->id);
 	if (i < cache->current.n_containers && cache->stamps[i] > stamp)
 		return;
+	event_container(r, i < cache->current.n_containers ? &cache->current.containers[i] : NULL, c);
 	if (i == cache->current.n_containers) {
 		mem_reserve(&cache->current.containers, &cache->containers_capacity, i + 1,
 			    sizeof(*cache->current.containers));
@@ -148,6 +149,7 @@ static void gone(struct reconcile *r, const char *id, uint64_t stamp)
 	size_t i = find(c, id);
 
 	if (i < c->current.n_containers && c->stamps[i] <= stamp) {
+		event_container_gone(r, &c->current.containers[i]);
 		remove_at(c, i);
 		cache_forget_stopping(r);
 		reconcile_mark_changed(r);
@@ -247,8 +249,10 @@ void cache_merge_list(struct reconcile *r, struct container *v, size_t n)
 
 		for (size_t j = 0; j < n && !listed; j++)
 			listed = v[j].id && strcmp(v[j].id, c->current.containers[i].id) == 0;
-		if (!listed && c->stamps[i] < stamp)
-			remove_at(c, i);
+		if (listed || c->stamps[i] >= stamp)
+			continue;
+		event_container_gone(r, &c->current.containers[i]);
+		remove_at(c, i);
 	}
 	for (size_t i = 0; i < n; i++)
 		if (v[i].id && v[i].service)

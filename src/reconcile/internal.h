@@ -5,11 +5,15 @@
  *   cache.c      current containers: inspects, stamps
  *   cache_lists.c  lists, image configurations
  *   watch.c      the engine comes and goes; its events
+ *   declare.c    which lock directories count, and for how long a lock in them does
  *   steps.c      the life of a step
  *   failures.c   backoff by subject, and the brake on steps that have no effect
+ *   holders.c    who holds the locks that make us wait
  *   waits.c      since when, app settled, blocked and resumed
  *   ledger.c     what is kept on disk
  *   lock_log.c   lock events as log lines
+ *   flapping.c   fewer of them for a lock that comes and goes all the time
+ *   events.c     what happens, for those who follow it live
  */
 #ifndef RECONCILE_INTERNAL_H
 #define RECONCILE_INTERNAL_H
@@ -118,8 +122,9 @@ struct running {
 	bool over;              /* no longer in flight for the planner; its call may still end */
 	bool settling;          /* the engine answered: the subject is being read again */
 	struct err err;
-	int percent;        /* pull */
-	struct join *joins; /* create: networks joined after it */
+	int percent;             /* pull */
+	int64_t percent_told_ms; /* loop time of its last event */
+	struct join *joins;      /* create: networks joined after it */
 	size_t n_joins, next_join;
 };
 
@@ -145,21 +150,21 @@ struct wait_row {
 	enum plan_wait_kind kind;
 	int64_t app_id;
 	char *services; /* locked: joined names */
+	char *service;  /* NULL: the app or nothing */
 	char *path;
 	bool seen;
+	uint64_t explaining; /* locked: number of the question who holds the locks */
+	bool blocked_told;
+	char *lock_service; /* of the oldest lock when the wait began; NULL: it is the whole app's */
+	int64_t lock_since_ms;
 };
 struct app_row {
 	int64_t app_id;
 	bool settled, announced;
 	uint64_t announced_seq;
-	int64_t busy_since;   /* loop time */
+	int64_t busy_since;   /* loop time; 0: settled, and said so */
 	int64_t lock_gone_ms; /* loop time of the last lock_gone */
 	int64_t taken_ms;     /* loop time when its locks were taken or seen whole last */
-};
-struct flap_row {
-	char *path;
-	unsigned lines, suppressed_seen, suppressed_gone;
-	int64_t window_ms;
 };
 
 struct reconcile {
@@ -175,15 +180,18 @@ struct reconcile {
 	struct history *history;
 	size_t n_history, history_capacity;
 	struct plan plan;
+	struct plan_memo *memo;
 	struct wait_row *waits;
 	size_t n_waits, waits_capacity;
 	struct app_row *apps;
 	size_t n_apps, apps_capacity;
-	struct flap_row *flaps;
+	struct flap_row *flaps; /* flapping.c */
+	struct loop_timer flap_timer;
 	size_t n_flaps, flaps_capacity;
 	struct strmap declared; /* app id -> names of its services, as told to the lock set */
 	uint64_t settled_seq, version;
-	unsigned looks; /* under way */
+	uint64_t explains; /* questions who holds the locks that began a wait */
+	unsigned looks;    /* under way */
 	int64_t looking_since;
 	bool look_forces; /* the look under way was asked for with force */
 	unsigned pending; /* callbacks that will still come */
@@ -191,7 +199,8 @@ struct reconcile {
 	loop_fn *stopped;
 	void *stopped_ctx;
 	struct loop_deferred round;
-	struct loop_timer timer; /* the earliest deadline of the plan */
+	struct loop_deferred save; /* of the ledger */
+	struct loop_timer timer;   /* the earliest deadline of the plan */
 	unsigned timers_open;
 };
 
@@ -273,14 +282,39 @@ void ledger_save_target(struct reconcile *r);
 
 /* targets.c */
 void targets_load(struct reconcile *r);
-/* Tell the lock set which services of an app count. */
+/* declare.c: tell the lock set which services count, where that changed */
+void declare_locks(struct reconcile *r);
 void declare_app(struct reconcile *r, int64_t app_id, const struct strv *names);
 
 /* The planner's view of everything; arrays live until input_deinit(). */
 void input_gather(const struct reconcile *r, const struct target *t, bool dry, struct plan_input *in);
 void input_deinit(struct plan_input *in);
 
-/* lock_log.c */
-void lock_log_deinit(struct reconcile *r);
+/* events.c: cheap when nobody listens */
+void event_step(const struct running *s, const char *what);
+void event_locks_failed(struct reconcile *r, const struct plan_step *step, const char *err);
+void event_pull(struct running *s);
+void event_wait_began(struct reconcile *r, const struct plan_wait *w, const struct wait_row *row);
+void event_wait_ended(struct reconcile *r, const struct wait_row *row);
+void event_look(struct reconcile *r, const char *what);
+void event_lock(struct reconcile *r, const struct lock_event *e);
+void event_container(struct reconcile *r, const struct container *before, const struct container *now);
+void event_container_gone(struct reconcile *r, const struct container *c);
+void event_app_settled(struct reconcile *r, const struct app_row *row, const struct target_app *a);
+void event_target(struct reconcile *r, const char *what, const char *err);
+
+/* holders.c */
+char *holder_text(int64_t pid, const char *command); /* "python3 (pid 1234)"; NULL: not known. Caller frees. */
+void holders_wait_began(struct reconcile *r,
+			struct wait_row *row); /* of kind locked: tells it when the holder is known */
+void holders_tell_blocked(struct reconcile *r, struct wait_row *row); /* now, if it was not told */
+void holders_tell_all(struct reconcile *r);
+
+/* flapping.c */
+void flapping_init(struct reconcile *r);
+/* Is the line of this event (seen or gone) written? */
+bool flapping_allows(struct reconcile *r, const struct lock_event *e);
+void flapping_tell_all(struct reconcile *r); /* what was held back, now */
+void flapping_deinit(struct reconcile *r);
 
 #endif

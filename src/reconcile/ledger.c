@@ -122,7 +122,7 @@ static struct json *load(struct reconcile *r, const char *name)
 {
 	struct json *doc = NULL;
 	struct err err = {0};
-	int rc = store_load(r->o.store, name, &doc, &err);
+	int rc = store_load(r->o.store, name, LEDGER_SCHEMA, &doc, &err);
 
 	if (rc < 0 && rc != -ENOENT)
 		log_error("store_corrupt", kv_str("name", name), kv_str("err", err.msg));
@@ -272,6 +272,8 @@ static void on_target_saved(void *ctx, const struct err *err)
 	reconcile_drop(r);
 }
 
+_Static_assert(STORE_FILE_MAX_BYTES >= 6 * TARGET_MAX_BYTES + 100, "every document that is accepted can be kept");
+
 void ledger_save_target(struct reconcile *r)
 {
 	struct json_writer *w;
@@ -285,14 +287,7 @@ void ledger_save_target(struct reconcile *r)
 	json_close_object(w);
 	json_writer_free(w);
 	reconcile_hold(r);
-	if (text.failed) { /* escaping can double a 4 MiB document; what does not fit is not kept, and said */
-		struct err err = {0};
-
-		err_set(&err, text.failed, "the target document is too large to keep");
-		on_target_saved(r, &err);
-	} else {
-		store_save(r->o.store, TARGET_FILE, buf_str(&text), text.len, on_target_saved, r);
-	}
+	store_save(r->o.store, TARGET_FILE, buf_str(&text), text.len, on_target_saved, r);
 	buf_deinit(&text);
 }
 

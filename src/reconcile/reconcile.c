@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/lock_rules.h"
 #include "util/log.h"
 
 /* Synchronous steps (locks) make a new plan possible at once; more than this many in a turn wait for the next. */
@@ -42,61 +43,6 @@ void reconcile_poke(struct reconcile *r)
 		loop_deferred_schedule(&r->round);
 }
 
-/* ---- lock directories that count ---- */
-
-static void add_names(struct strv *names, const struct reconcile *r, int64_t app_id)
-{
-	const struct target_app *a = r->target ? target_find_app(r->target, app_id) : NULL;
-	const struct current *c = &r->cache.current;
-
-	for (size_t i = 0; a && i < a->n_services; i++)
-		strv_add(names, a->services[i].name);
-	for (size_t i = 0; i < c->n_containers; i++)
-		if (c->containers[i].app_id == app_id && !strv_has(names, c->containers[i].service))
-			strv_add(names, c->containers[i].service);
-	strv_sort(names);
-}
-
-void declare_app(struct reconcile *r, int64_t app_id, const struct strv *names)
-{
-	AUTO_FREE char *joined = strv_join(names, "/");
-	const char *before;
-	char key[24];
-
-	snprintf(key, sizeof(key), "%" PRId64, app_id);
-	before = strmap_get(&r->declared, key);
-	if (str_eq(before ? before : "", joined))
-		return;
-	lock_set_services(r->o.locks, app_id, names);
-	strmap_set(&r->declared, key, joined);
-}
-
-/* Apps that were never in a target become ours by --adopt or by the kind of device. */
-static void note_adopted(struct reconcile *r)
-{
-	const struct current *c = &r->cache.current;
-
-	for (size_t i = 0; (r->o.facts->adopt || r->o.facts->owns_all) && i < c->n_containers; i++)
-		if (c->containers[i].service)
-			ledger_note_app(r, c->containers[i].app_id);
-}
-
-/* Tell the lock set which services count, where that changed. */
-static void declare(struct reconcile *r)
-{
-	note_adopted(r);
-	for (size_t i = 0; i < r->ledger.n_apps; i++) {
-		int64_t id = r->ledger.apps[i];
-		const struct lock_app_view *locks = lock_views_app(lock_set_views(r->o.locks), id);
-		struct strv names = {0};
-
-		add_names(&names, r, id);
-		if (names.n || !locks || locks->state == LOCK_FREE) /* else it is given back first */
-			declare_app(r, id, &names);
-		strv_deinit(&names);
-	}
-}
-
 /* ---- the round ---- */
 
 static void arm_timer(struct reconcile *r)
@@ -123,6 +69,7 @@ static void note_settled(struct reconcile *r)
 	if (r->looks || r->settled_seq == r->ledger.seq)
 		return;
 	r->settled_seq = r->ledger.seq;
+	event_target(r, "settled", NULL);
 	ledger_forget_images(r);
 	reconcile_mark_changed(r);
 }
@@ -156,7 +103,7 @@ static void plan_once(struct reconcile *r)
 static void run_round(struct reconcile *r)
 {
 	if (cache_images_ready(r)) {
-		declare(r);
+		declare_locks(r);
 		for (int i = 0; i < ROUNDS_A_TURN; i++) {
 			plan_once(r);
 			if (!r->round.queued)
@@ -167,7 +114,7 @@ static void run_round(struct reconcile *r)
 		reconcile_mark_changed(r);
 		arm_timer(r);
 	}
-	ledger_save(r);
+	loop_deferred_schedule(&r->save);
 	if (r->changed) {
 		r->changed = false;
 		if (r->o.changed)
@@ -189,6 +136,12 @@ static void on_round(void *ctx)
 	log_release();
 }
 
+/* After the requests that this round began are on their way: nothing of them waits for the disk here. */
+static void on_save(void *ctx)
+{
+	ledger_save(ctx);
+}
+
 static void on_timer(void *ctx)
 {
 	reconcile_poke(ctx);
@@ -201,8 +154,11 @@ struct reconcile *reconcile_new(const struct reconcile_options *o)
 	struct reconcile *r = mem_new(1, sizeof(*r));
 
 	r->o = *o;
+	r->memo = plan_memo_new();
 	loop_deferred_init(o->loop, &r->round, on_round, r);
+	loop_deferred_init(o->loop, &r->save, on_save, r);
 	loop_timer_init(o->loop, &r->timer, on_timer, r);
+	flapping_init(r);
 	cache_init(r);
 	ledger_load(r);
 	targets_load(r);
@@ -235,6 +191,33 @@ static bool stop_was_sent(const struct reconcile *r, int64_t app_id)
 	return !r->cache.kills_read || (!r->cache.current.known && r->cache.n_stopping > 0);
 }
 
+/* One line for each lock of ours that stays; `failure` NULL: on purpose. */
+static void tell_left_behind(struct reconcile *r, int64_t app_id, const char *failure)
+{
+	const struct lock_views *views = lock_set_views(r->o.locks);
+
+	for (size_t i = 0; i < views->n; i++) {
+		const struct lock_view *v = &views->v[i];
+
+		if (v->app_id != app_id || !v->ours)
+			continue;
+		if (failure)
+			log_warn("lock_left_behind", kv_i64("app", app_id), kv_str("service", v->service),
+				 kv_str("path", v->path), kv_str("err", failure));
+		else
+			log_info("lock_left_behind", kv_i64("app", app_id), kv_str("service", v->service),
+				 kv_str("path", v->path), kv_str("reason", "a stop was sent and cannot be recalled"));
+	}
+}
+
+static void release_at_stop(struct reconcile *r, int64_t app_id)
+{
+	struct err err = {0};
+
+	if (lock_release(r->o.locks, app_id, &err) < 0)
+		tell_left_behind(r, app_id, err.msg);
+}
+
 static void give_back_locks(struct reconcile *r)
 {
 	const struct lock_views *views = lock_set_views(r->o.locks);
@@ -246,10 +229,9 @@ static void give_back_locks(struct reconcile *r)
 			ids[n++] = views->apps[i].app_id;
 	for (size_t i = 0; i < n; i++) {
 		if (stop_was_sent(r, ids[i]))
-			log_info("lock_left_behind", kv_i64("app", ids[i]),
-				 kv_str("reason", "a stop was sent and cannot be recalled"));
+			tell_left_behind(r, ids[i], NULL);
 		else
-			lock_release(r->o.locks, ids[i]);
+			release_at_stop(r, ids[i]);
 	}
 	free(ids);
 }
@@ -265,12 +247,16 @@ void reconcile_stop(struct reconcile *r, loop_fn *stopped, void *ctx)
 	r->stopped = stopped;
 	r->stopped_ctx = ctx;
 	steps_cancel_pulls(r);
+	holders_tell_all(r);
+	flapping_tell_all(r);
 	give_back_locks(r);
 	if (!r->started) /* nothing was changed by us yet */
 		r->ledger.dirty = false;
 	ledger_save(r);
 	reconcile_hold(r);
 	loop_timer_deinit(&r->timer, on_timer_closed, r);
+	reconcile_hold(r);
+	loop_timer_deinit(&r->flap_timer, on_timer_closed, r);
 	reconcile_hold(r);
 	loop_timer_deinit(&r->cache.sync_timer, on_timer_closed, r);
 }
@@ -281,6 +267,7 @@ static void finish(struct reconcile *r)
 	void *ctx = r->stopped_ctx;
 
 	loop_deferred_cancel(&r->round);
+	loop_deferred_cancel(&r->save);
 	while (r->running) {
 		struct running *s = r->running;
 
@@ -290,9 +277,10 @@ static void finish(struct reconcile *r)
 	failures_clear_all(r);
 	history_clear_all(r);
 	waits_deinit(r);
-	lock_log_deinit(r);
+	flapping_deinit(r);
 	cache_deinit(r);
 	plan_deinit(&r->plan);
+	plan_memo_free(r->memo);
 	ledger_deinit(&r->ledger);
 	target_free(r->target);
 	strmap_deinit(&r->declared);
@@ -408,6 +396,11 @@ const char *reconcile_settled_commit(const struct reconcile *r, int64_t app_id)
 		if (r->ledger.commits[i].app_id == app_id)
 			return r->ledger.commits[i].commit;
 	return NULL;
+}
+
+bool reconcile_lock_override(const struct reconcile *r)
+{
+	return target_overrides_locks(r->target);
 }
 
 bool reconcile_healthy(const struct reconcile *r)

@@ -13,6 +13,39 @@
 #include "store/store.h"
 
 struct reconcile;
+
+/*
+ * What happens, as it happens: for those who follow it live (GET /v2/events). Only the members that the type names are
+ * set; the rest is 0 or NULL. Strings are borrowed until the callback returns.
+ */
+enum reconcile_event_type {
+	RECONCILE_EVENT_STEP, /* started, done, failed, cancelled: kind image name reason took_ms err */
+	RECONCILE_EVENT_WAIT, /* began, ended: wait_kind kind services detail since_ms */
+	RECONCILE_EVENT_LOCK, /* `lock`; seen, gone, taken, released, overridden, lost, leftover_removed, problem */
+	RECONCILE_EVENT_PULL, /* progress: image percent; a few a second at most */
+	RECONCILE_EVENT_CONTAINER, /* changed, gone: id name state health exit_code */
+	RECONCILE_EVENT_APP,       /* settled: name release seq took_ms */
+	RECONCILE_EVENT_TARGET,    /* requested, accepted, refused, unchanged, settled: seq err */
+	RECONCILE_EVENT_TYPE_COUNT
+};
+struct reconcile_event {
+	enum reconcile_event_type type;
+	const char *what;
+	int64_t app_id; /* 0: of no app */
+	const char *service, *kind, *image, *name, *reason, *err, *detail, *id, *state, *health, *release;
+	enum plan_wait_kind wait_kind;
+	const struct strv *services;
+	const struct lock_event *lock;
+	int64_t since_ms; /* Unix ms */
+	int64_t took_ms, seq;
+	int percent, exit_code;
+};
+/* From the loop or from a call into the reconciler. Must not call into it. */
+typedef void reconcile_event_fn(void *ctx, const struct reconcile_event *e);
+
+/* Of <state>/device.json, which the reconciler writes and its owner reads before there is a reconciler. */
+#define RECONCILE_DEVICE_SCHEMA 1
+
 struct reconcile_options {
 	struct loop *loop; /* all borrowed, must outlive the reconciler */
 	struct engine *engine;
@@ -22,7 +55,8 @@ struct reconcile_options {
 	struct device_facts *facts;
 	int64_t backoff_cap_ms; /* poll interval */
 	unsigned pulls_max;
-	loop_fn *changed; /* what the getters tell has changed; from the loop, at most once a turn */
+	loop_fn *changed;          /* what the getters tell has changed; from the loop, at most once a turn */
+	reconcile_event_fn *event; /* NULL: nobody wants to know */
 	void *ctx;
 };
 
@@ -39,7 +73,7 @@ void reconcile_stop(struct reconcile *r, loop_fn *stopped, void *ctx);
 
 /* Something outside changed (lock set, facts): look again in this turn. */
 void reconcile_poke(struct reconcile *r);
-/* Events of the lock set, to be logged and remembered. */
+/* Events of the lock set, to be logged and remembered. NULL: from before there is a reconciler, logged only. */
 void reconcile_lock_event(struct reconcile *r, const struct lock_event *e);
 
 /*
@@ -86,6 +120,13 @@ int reconcile_pull_percent(const struct reconcile *r, const char *image);
 enum plan_step_kind reconcile_service_step(const struct reconcile *r, int64_t app_id, const char *service);
 /* Release whose services all ran last (commit), NULL if none. */
 const char *reconcile_settled_commit(const struct reconcile *r, int64_t app_id);
+/* The device's configuration overrides all update locks. */
+bool reconcile_lock_override(const struct reconcile *r);
+/*
+ * Find out who holds the locks, with the containers that run now: reconcile_locks() tells after it. `done` once, from
+ * the loop, never before this returns; it may be answered by what was found a moment ago. Not while stopping.
+ */
+void reconcile_explain_locks(struct reconcile *r, loop_fn *done, void *ctx);
 /* Not stuck: no step has outlived every timeout of its own. */
 bool reconcile_healthy(const struct reconcile *r);
 /* What would be done for another target; changes nothing. `out` as plan_make(). */

@@ -56,6 +56,7 @@ static void log_end(const struct running *s)
 				    kv_str("err", s->err.code ? s->err.msg : NULL),
 				    {.type = KV_END}};
 
+	event_step(s, !s->err.code ? "done" : s->err.code == -ECANCELED ? "cancelled" : "failed");
 	if (s->err.code == -ECANCELED)
 		log_write(LOG_LEVEL_INFO, "step_cancelled", fields);
 	else if (s->err.code)
@@ -214,6 +215,7 @@ static void on_progress(void *ctx, int percent)
 
 	if (s->percent != percent) {
 		s->percent = percent;
+		event_pull(s);
 		reconcile_mark_changed(s->r);
 	}
 }
@@ -319,8 +321,19 @@ static void begin_create(struct running *s, const struct plan_step *step)
 	buf_deinit(&body);
 }
 
+static bool app_runs(const struct reconcile *r, int64_t app_id)
+{
+	for (size_t i = 0; i < r->cache.current.n_containers; i++)
+		if (r->cache.current.containers[i].app_id == app_id &&
+		    r->cache.current.containers[i].state == CONTAINER_RUNNING)
+			return true;
+	return false;
+}
+
 static void begin_start(struct running *s)
 {
+	if (!app_runs(s->r, s->app_id))
+		lock_set_starting(s->r->o.locks, s->app_id);
 	if (lock_set_prepare(s->r->o.locks, s->app_id, s->service, &s->err) < 0) {
 		over(s);
 		return;
@@ -342,7 +355,7 @@ static int check_locks(struct running *s)
 
 	if (app->taken_ms == loop_now_ms(r->o.loop))
 		return 0;
-	rc = lock_take(r->o.locks, s->app_id, false, &s->err);
+	rc = lock_take(r->o.locks, s->app_id, LOCK_FORCE_NONE, &s->err);
 	if (rc == 0)
 		app->taken_ms = loop_now_ms(r->o.loop);
 	if (rc <= 0)
@@ -438,15 +451,30 @@ static void begin_call(struct running *s)
 
 /* Taking and giving back are a few system calls: over before this returns, and the plan is made anew in the same turn.
  */
+static void run_release(struct reconcile *r, const struct plan_step *step)
+{
+	AUTO_FREE char *subject = mem_printf("unlock %lld", (long long)step->app_id);
+	struct err err = {0};
+
+	if (lock_release(r->o.locks, step->app_id, &err) < 0) {
+		failure_add(r, subject, step->app_id, err.msg);
+		log_warn("step_failed", kv_str("kind", plan_step_kind_name(step->kind)), kv_app(step->app_id),
+			 kv_str("err", err.msg));
+		event_locks_failed(r, step, err.msg);
+	} else {
+		failure_clear(r, subject);
+		ledger_disarm_running(r, step->app_id);
+	}
+	reconcile_poke(r);
+}
+
 static void run_locks(struct reconcile *r, const struct plan_step *step)
 {
 	struct err err = {0};
 	int rc;
 
 	if (step->kind == STEP_RELEASE_LOCKS) {
-		lock_release(r->o.locks, step->app_id);
-		ledger_disarm_running(r, step->app_id);
-		reconcile_poke(r);
+		run_release(r, step);
 		return;
 	}
 	if (!ledger_record_removed(r, step->app_id, &step->replaces)) {
@@ -465,6 +493,7 @@ static void run_locks(struct reconcile *r, const struct plan_step *step)
 		failure_add(r, step->subject, step->app_id, err.msg);
 		log_warn("step_failed", kv_str("kind", plan_step_kind_name(step->kind)), kv_app(step->app_id),
 			 kv_str("err", err.msg));
+		event_locks_failed(r, step, err.msg);
 	} else if (rc > 0) {
 		const struct lock_app_view *view = lock_views_app(lock_set_views(r->o.locks), step->app_id);
 
@@ -533,6 +562,7 @@ void steps_start(struct reconcile *r, struct plan_step *step)
 		.reason = mem_strdup(step->reason),
 	};
 	r->running = s;
+	event_step(s, "started");
 	log_info("step_started", kv_str("kind", plan_step_kind_name(s->kind)), kv_app(s->app_id),
 		 kv_str("service", s->service), kv_str("image", s->image), kv_str("name", s->name),
 		 kv_str("reason", s->reason));

@@ -32,7 +32,7 @@ static void save_device(struct reconcile *r)
 	buf_init(&text, 4096);
 	w = json_writer_new(&text);
 	json_open_object(w);
-	json_kv_i64(w, "schema", 1);
+	json_kv_i64(w, "schema", RECONCILE_DEVICE_SCHEMA);
 	json_kv_str(w, "uuid", r->o.facts->uuid);
 	json_close_object(w);
 	json_writer_free(w);
@@ -89,6 +89,7 @@ static void reject(struct reconcile *r, const struct target_errors *errors)
 		  kv_str("err", first ? first->message : text), kv_i64("errors", (int64_t)errors->total));
 	for (size_t i = 1; first && i < errors->n; i++)
 		log_error("target_error", kv_str("path", errors->v[i].path), kv_str("err", errors->v[i].message));
+	event_target(r, "refused", text);
 	reconcile_mark_changed(r);
 }
 
@@ -146,6 +147,7 @@ static void adopt(struct reconcile *r, struct target *t, const char *text, size_
 		cache_refresh(r, LIST_IMAGES, NULL, NULL);
 	log_info("target_accepted", kv_i64("seq", (int64_t)r->ledger.seq), kv_i64("apps", (int64_t)t->n_apps),
 		 kv_i64("services", (int64_t)count_services(t)));
+	event_target(r, "accepted", NULL);
 }
 
 int reconcile_offer_target(struct reconcile *r, const char *text, size_t len, struct target_errors *errors)
@@ -163,6 +165,8 @@ int reconcile_offer_target(struct reconcile *r, const char *text, size_t len, st
 		return -EINVAL;
 	}
 	target_errors_deinit(&own);
+	if (same && r->target_problem)
+		event_target(r, "unchanged", NULL);
 	set_problem(&r->target_problem, NULL);
 	if (!same)
 		adopt(r, t, text, len);
@@ -177,6 +181,7 @@ void reconcile_target_failed(struct reconcile *r, const struct err *err)
 		return;
 	set_problem(&r->target_problem, err->msg);
 	log_error("target_rejected", kv_str("err", err->msg));
+	event_target(r, "refused", err->msg);
 	reconcile_mark_changed(r);
 }
 
@@ -186,6 +191,7 @@ void reconcile_target_unchanged(struct reconcile *r)
 		return;
 	set_problem(&r->target_problem, NULL);
 	log_info("target_unchanged", kv_i64("seq", (int64_t)r->ledger.seq));
+	event_target(r, "unchanged", NULL);
 	reconcile_mark_changed(r);
 	reconcile_poke(r);
 }
@@ -194,8 +200,11 @@ uint64_t reconcile_update(struct reconcile *r, bool force, bool cancel)
 {
 	r->ledger.seq++;
 	r->ledger.dirty = true;
-	if (!r->looks++)
+	if (!r->looks++) {
 		r->looking_since = loop_wall_ms();
+		event_look(r, "began");
+	}
+	event_target(r, "requested", NULL);
 	if (force) {
 		r->look_forces = true;
 		for (size_t i = 0; r->target && i < r->target->n_apps; i++)
@@ -217,6 +226,7 @@ void reconcile_look_done(struct reconcile *r)
 {
 	if (!r->looks)
 		return;
+	event_look(r, "ended");
 	r->looks = 0; /* looks that came meanwhile were joined to the one that ended */
 	r->looking_since = 0;
 	r->look_forces = false;
@@ -314,6 +324,7 @@ void input_gather(const struct reconcile *r, const struct target *t, bool dry, s
 		.api_key_ctx = r->o.keys,
 		.pulls_max = r->o.pulls_max,
 		.now_ms = loop_now_ms(r->o.loop),
+		.memo = dry ? NULL : r->memo,
 	};
 	gather_in_flight(r, in);
 	gather_failures(r, in);

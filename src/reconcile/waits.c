@@ -18,29 +18,6 @@ struct app_row *app_row(struct reconcile *r, int64_t app_id)
 	return &r->apps[r->n_apps++];
 }
 
-/* The oldest lock of an application that stands in the way of `app_id`. */
-static const struct lock_view *holder(struct reconcile *r, int64_t app_id)
-{
-	const struct lock_views *views = lock_set_views(r->o.locks);
-	const struct lock_view *oldest = NULL;
-
-	for (size_t i = 0; i < views->n; i++)
-		if (views->v[i].app_id == app_id && !views->v[i].ours &&
-		    (!oldest || views->v[i].since_ms < oldest->since_ms))
-			oldest = &views->v[i];
-	return oldest;
-}
-
-static void log_blocked(struct reconcile *r, struct wait_row *row)
-{
-	const struct lock_view *lock = holder(r, row->app_id);
-
-	row->path = mem_strdup(lock ? lock->path : NULL);
-	log_warn("update_blocked", kv_i64("app", row->app_id), kv_str("service", lock ? lock->service : row->services),
-		 kv_str("path", row->path), kv_str("services", row->services),
-		 kv_time("since", lock ? lock->since_ms : 0));
-}
-
 static void log_resumed(struct reconcile *r, const struct wait_row *row)
 {
 	int64_t now = loop_now_ms(r->o.loop), gone = app_row(r, row->app_id)->lock_gone_ms;
@@ -54,7 +31,9 @@ static void row_free(struct wait_row *row)
 {
 	free(row->subject);
 	free(row->services);
+	free(row->service);
 	free(row->path);
+	free(row->lock_service);
 }
 
 static struct wait_row *find(struct reconcile *r, const char *subject)
@@ -85,9 +64,11 @@ void waits_update(struct reconcile *r)
 				.since_ms = loop_wall_ms(),
 				.since_loop = loop_now_ms(r->o.loop),
 				.services = strv_join(&w->services, ","),
+				.service = mem_strdup(w->service),
 			};
+			event_wait_began(r, w, row);
 			if (w->kind == WAIT_LOCKED)
-				log_blocked(r, row);
+				holders_wait_began(r, row);
 		}
 		row->seen = true;
 	}
@@ -96,8 +77,11 @@ void waits_update(struct reconcile *r)
 			r->waits[kept++] = r->waits[i];
 			continue;
 		}
-		if (r->waits[i].kind == WAIT_LOCKED)
+		event_wait_ended(r, &r->waits[i]);
+		if (r->waits[i].kind == WAIT_LOCKED) {
+			holders_tell_blocked(r, &r->waits[i]); /* if it was not yet */
 			log_resumed(r, &r->waits[i]);
+		}
 		row_free(&r->waits[i]);
 	}
 	r->n_waits = kept;
@@ -144,31 +128,30 @@ static void app_settled(struct reconcile *r, struct app_row *row)
 	prune_keys(r, row->app_id, a);
 	if (a)
 		ledger_set_commit(r, row->app_id, a->commit);
+	event_app_settled(r, row, a);
 	log_info("app_settled", kv_i64("app", row->app_id), kv_str("name", a ? a->name : NULL),
 		 kv_str("release", a ? a->commit : NULL), kv_i64("seq", (int64_t)r->ledger.seq),
 		 kv_i64("took_ms", loop_now_ms(r->o.loop) - row->busy_since));
+}
+
+static void app_update(struct reconcile *r, struct app_row *row, bool settled)
+{
+	if (settled && row->settled && row->announced_seq == r->ledger.seq)
+		return;
+	if (!row->busy_since) /* it became unsettled, or somebody asks anew: not since it was last heard of */
+		row->busy_since = loop_now_ms(r->o.loop);
+	row->settled = settled;
+	if (!settled)
+		return;
+	row->announced_seq = r->ledger.seq;
+	app_settled(r, row);
+	row->busy_since = 0;
 }
 
 void apps_update(struct reconcile *r)
 {
 	if (!r->target) /* nothing is wanted yet: what was being done for the last one is not over */
 		return;
-	for (size_t i = 0; i < r->plan.n_apps; i++) {
-		struct app_row *row = app_row(r, r->plan.apps[i].app_id);
-
-		if (!r->plan.apps[i].settled) {
-			if (row->settled || !row->busy_since)
-				row->busy_since = loop_now_ms(r->o.loop);
-			row->settled = false;
-			continue;
-		}
-		if (!row->busy_since)
-			row->busy_since = loop_now_ms(r->o.loop);
-		if (!row->settled || row->announced_seq != r->ledger.seq) {
-			row->settled = true;
-			row->announced_seq = r->ledger.seq;
-			app_settled(r, row);
-			row->busy_since = loop_now_ms(r->o.loop);
-		}
-	}
+	for (size_t i = 0; i < r->plan.n_apps; i++)
+		app_update(r, app_row(r, r->plan.apps[i].app_id), r->plan.apps[i].settled);
 }

@@ -245,7 +245,22 @@ static int set_aside(struct store *s, const char *file, struct err *err)
 	return -EBADMSG;
 }
 
-int store_load(struct store *s, const char *name, struct json **out, struct err *err)
+/* Every file of ours is an object that says by which rules it was written. */
+static int check_schema(const struct json *doc, int schema, struct err *err)
+{
+	const struct json *member = json_get(doc, "schema");
+	int64_t n;
+
+	if (!json_is(doc, JSON_OBJECT))
+		return err_set(err, -EBADMSG, "expected an object, got %s", json_type_name(json_type(doc)));
+	if (!member)
+		return err_set(err, -EBADMSG, "it has no \"schema\"");
+	if (!json_i64(member, &n) || n != schema)
+		return err_set(err, -EBADMSG, "its \"schema\" is not %d", schema);
+	return 0;
+}
+
+int store_load(struct store *s, const char *name, int schema, struct json **out, struct err *err)
 {
 	AUTO_FREE char *file = mem_printf("%s.json", name);
 	AUTO_FREE char *text = NULL;
@@ -254,8 +269,8 @@ int store_load(struct store *s, const char *name, struct json **out, struct err 
 
 	if (rc == 0 && json_parse(text, len, STORE_FILE_MAX_BYTES, out, err) < 0)
 		rc = err->code = -EBADMSG;
-	if (rc == 0 && !json_is(*out, JSON_OBJECT)) { /* every file of ours is one */
-		rc = err_set(err, -EBADMSG, "expected an object, got %s", json_type_name(json_type(*out)));
+	if (rc == 0 && check_schema(*out, schema, err) < 0) {
+		rc = err->code;
 		json_free(STEAL(*out));
 	}
 	if (rc == -EBADMSG)

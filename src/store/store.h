@@ -1,6 +1,6 @@
 /*
  * Small durable files in one directory: JSON documents replaced atomically, synced off the loop; a corrupt one is set
- * aside as NAME.corrupt and reported, never fatal. Only what cannot be asked again lives here.
+ * aside as NAME.json.corrupt and reported, never fatal. Only what cannot be asked again lives here.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -9,7 +9,8 @@
 #include "util/err.h"
 #include "util/json.h"
 
-#define STORE_FILE_MAX_BYTES (8u << 20)
+/* The largest is a target document of 4 MiB as a JSON string, where one byte may take six ("\u007f"). */
+#define STORE_FILE_MAX_BYTES ((24u << 20) + 4096)
 struct store;
 
 /*
@@ -23,9 +24,10 @@ const char *store_dir(const struct store *s);
 
 /*
  * Read "<name>.json" whole, now (start-up only). 0: *out is the caller's. -ENOENT: there is none. -EBADMSG: it was
- * corrupt, has been renamed to NAME.json.corrupt and the sentence says what was wrong.
+ * corrupt, or no object whose member "schema" is `schema`; it has been renamed to NAME.json.corrupt and the sentence
+ * says what was wrong.
  */
-int store_load(struct store *s, const char *name, struct json **out, struct err *err);
+int store_load(struct store *s, const char *name, int schema, struct json **out, struct err *err);
 typedef void store_done_fn(void *ctx, const struct err *err); /* err NULL: durable */
 /*
  * Replace "<name>.json". `text` is copied. Writes of one name are serialised and coalesced: only the newest waiting

@@ -7,7 +7,9 @@
  *   current   image a [unreadable]; lock web [app=2]; held [app=2]; lost; leftover; removed web; accepted web; owned 2;
  *             force; fail SUBJECT_WITH/…;
  *             processors 1; delete-volumes; adopt; supervisor0 right|wrong; without-default (the default networks)
- *   target    none [app=2] (the app has no release)
+ *             legacy [app=2] (a lock directory of the whole app is there); lock whole [app=2] (a lock in it);
+ *             lock web ignored (one that does not count)
+ *   target    none [app=2] (the app has no release); override (of the device); services: [override] (of their app)
  *
  * What happens: rounds separated by ';', steps of one round by '+' ("stop web + stop db"), then '|' and what it waits
  * for when nothing can start any more. Steps of app 1 carry no number, others do: "stop 2/web".
@@ -105,10 +107,10 @@ static inline void dsl_print_service(struct buf *to, const struct dsl_item *item
 		   str_crc32(item->word[0]) & 0xffffff, (long long)dsl_app(item), dsl_get(item, "image"),
 		   dsl_has(item, "off") ? "false" : "true");
 	buf_printf(to, "\"labels\":{%s},", dsl_has(item, "api") ? "\"io.balena.features.supervisor-api\":\"1\"" : "");
+	buf_printf(to, "\"environment\":{%s", dsl_has(item, "override") ? "\"RESIN_OVERRIDE_LOCK\":\"1\"" : "");
 	if (dsl_get(item, "env"))
-		buf_printf(to, "\"environment\":{\"K\":\"%s\"},\"composition\":{", dsl_get(item, "env"));
-	else
-		buf_adds(to, "\"environment\":{},\"composition\":{");
+		buf_printf(to, "%s\"K\":\"%s\"", dsl_has(item, "override") ? "," : "", dsl_get(item, "env"));
+	buf_adds(to, "},\"composition\":{");
 	buf_adds(to, "\"tty\":true");
 	if (dsl_has(item, "host"))
 		buf_adds(to, ",\"network_mode\":\"host\"");
@@ -230,20 +232,22 @@ static inline struct target *dsl_target(const char *text)
 {
 	int64_t apps[8];
 	size_t n = 0;
+	bool override = false;
 	struct dsl_item item;
 	struct buf doc;
 	struct target *t;
 
 	for (const char *at = text; dsl_next(&at, &item); free(item.text)) {
-		bool known = false;
+		bool known = dsl_is(&item, "override");
 
+		override |= known;
 		for (size_t i = 0; i < n; i++)
 			known |= apps[i] == dsl_app(&item);
 		if (!known)
 			apps[n++] = dsl_app(&item);
 	}
 	buf_init(&doc, 1 << 20);
-	buf_adds(&doc, "{\"config\":{},\"apps\":{");
+	buf_printf(&doc, "{\"config\":{%s},\"apps\":{", override ? "\"BALENA_SUPERVISOR_OVERRIDE_LOCK\":\"1\"" : "");
 	for (size_t i = 0; i < n; i++) {
 		buf_adds(&doc, i ? "," : "");
 		dsl_print_app(&doc, text, apps[i]);
@@ -336,7 +340,12 @@ static inline void dsl_add_other(struct world *w, const struct dsl_item *item)
 	} else if (dsl_is(item, "image")) {
 		dsl_add_image(w, item->word[1], dsl_has(item, "unreadable"));
 	} else if (dsl_is(item, "lock")) {
-		strv_take(&w->held_by_apps, mem_printf("%lld/%s", (long long)app, item->word[1]));
+		const char *service = strcmp(item->word[1], "whole") ? item->word[1] : "";
+
+		strv_take(&w->held_by_apps,
+			  mem_printf("%lld/%s%s", (long long)app, dsl_has(item, "ignored") ? "!" : "", service));
+	} else if (dsl_is(item, "legacy")) {
+		world_lock(w, app)->legacy = true;
 	} else if (dsl_is(item, "held") || dsl_is(item, "leftover")) {
 		world_lock(w, app)->state = LOCK_HELD;
 		world_lock(w, app)->leftover = dsl_is(item, "leftover");

@@ -25,7 +25,7 @@
 struct world_lock { /* our side of one app */
 	int64_t app_id;
 	enum lock_app_state state;
-	bool leftover;
+	bool leftover, legacy;
 };
 struct world_flight {
 	enum plan_step_kind kind;
@@ -33,7 +33,7 @@ struct world_flight {
 	int64_t app_id;
 	struct service_config config;
 	struct strv locks, replaces;
-	bool force;
+	enum lock_force force;
 	bool dead; /* a stop: the container died already */
 };
 struct world_failure {
@@ -44,12 +44,14 @@ struct world_failure {
 struct world {
 	struct target *target;
 	bool target_is_borrowed; /* from a pool of the test */
-	uint64_t seed;           /* 0: not a random test */
+	uint64_t generation;
+	struct plan_memo *memo; /* NULL: a test that plans without */
+	uint64_t seed;          /* 0: not a random test */
 	struct current now;
 	size_t containers_capacity, networks_capacity, volumes_capacity, images_capacity;
 	struct world_lock *locks;
 	size_t n_locks, locks_capacity;
-	struct strv held_by_apps; /* "1/web" */
+	struct strv held_by_apps; /* "1/web"; "1/" of the app as a whole; "1/!web" one that does not count */
 	struct strv removed;      /* "1/web" */
 	struct strv accepted;     /* "1/web" */
 	struct strv owned_images;
@@ -135,6 +137,7 @@ static inline void world_deinit(struct world *w)
 	}
 	world_drop_views(w);
 	device_facts_deinit(&w->facts);
+	plan_memo_free(w->memo);
 	free(w->locks);
 	free(w->flights);
 	free(w->failures);
@@ -404,7 +407,7 @@ static inline bool world_is_locked(struct world *w, int64_t app_id)
 
 	for (size_t i = 0; i < w->held_by_apps.n; i++)
 		if (world_splits(w->held_by_apps.v[i], app_id, &service) &&
-		    (world_service(w, app_id, service) || (a && target_app_find_service(a, service))))
+		    (!*service || world_service(w, app_id, service) || (a && target_app_find_service(a, service))))
 			return true;
 	return false;
 }
@@ -453,6 +456,7 @@ static inline void world_set_target(struct world *w, struct target *t)
 	if (!w->target_is_borrowed)
 		target_free(w->target);
 	w->target = t;
+	w->generation++;
 	for (size_t i = 0; t && i < t->n_apps; i++) {
 		world_own(w, t->apps[i].id);
 		for (size_t j = 0; j < t->apps[i].n_services; j++)
@@ -469,7 +473,7 @@ static inline int world_compare_views(const void *a, const void *b)
 
 	if (x->app_id != y->app_id)
 		return x->app_id < y->app_id ? -1 : 1;
-	return strcmp(x->service, y->service);
+	return strcmp(x->service ? x->service : "", y->service ? y->service : "");
 }
 
 static inline int world_compare_locks(const void *a, const void *b)
@@ -489,15 +493,18 @@ static inline void world_make_views(struct world *w)
 
 		w->views.v[w->views.n++] = (struct lock_view){
 			.app_id = app_id,
-			.service = mem_strdup(end + 1),
+			.service = end[1] ? mem_strdup(end + 1 + (end[1] == '!')) : NULL,
+			.counts = end[1] != '!',
 			.path = mem_printf("%s/%s/updates.lock", w->facts.lock_root, w->held_by_apps.v[i])};
 		world_lock(w, app_id);
 	}
 	qsort(w->views.v, w->views.n, sizeof(*w->views.v), world_compare_views);
 	w->views.apps = mem_new(w->n_locks + 1, sizeof(*w->views.apps));
 	for (size_t i = 0; i < w->n_locks; i++)
-		w->views.apps[w->views.n_apps++] = (struct lock_app_view){
-			.app_id = w->locks[i].app_id, .state = w->locks[i].state, .leftover = w->locks[i].leftover};
+		w->views.apps[w->views.n_apps++] = (struct lock_app_view){.app_id = w->locks[i].app_id,
+									  .state = w->locks[i].state,
+									  .leftover = w->locks[i].leftover,
+									  .legacy = w->locks[i].legacy};
 	qsort(w->views.apps, w->views.n_apps, sizeof(*w->views.apps), world_compare_locks);
 }
 
@@ -524,7 +531,12 @@ static inline struct plan_removed *world_listed(const struct strv *rows)
 
 static inline struct plan_input world_input(struct world *w)
 {
-	struct plan_input in = {.target = w->target, .current = &w->now, .facts = &w->facts, .now_ms = w->now_ms};
+	struct plan_input in = {.target = w->target,
+				.current = &w->now,
+				.facts = &w->facts,
+				.now_ms = w->now_ms,
+				.generation = w->generation,
+				.memo = w->memo};
 
 	world_make_views(w);
 	strv_deinit(&w->populated);
@@ -817,7 +829,8 @@ static inline void world_effect(struct world *w, struct world_flight *f)
 		world_take(w, f);
 		break;
 	case STEP_RELEASE_LOCKS:
-		*world_lock(w, f->app_id) = (struct world_lock){.app_id = f->app_id};
+		world_lock(w, f->app_id)->state = LOCK_FREE;
+		world_lock(w, f->app_id)->leftover = false;
 		break;
 	case STEP_STOP:
 		if (k)

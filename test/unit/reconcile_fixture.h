@@ -63,6 +63,7 @@ struct world {
 	bool drops_tty;               /* a setting that this engine does not keep */
 	char past[1024];              /* what happened before: the answer to events?since */
 	void (*on_asked)(struct world *w, const char *line);
+	reconcile_event_fn *on_event; /* ctx is the world; NULL: nobody listens */
 	/* our side */
 	struct engine *engine;
 	struct lock_set *locks;
@@ -624,6 +625,7 @@ static inline void world_open(struct world *w, const char *nonce)
 							 .backoff_cap_ms = w->backoff_cap_ms,
 							 .pulls_max = 3,
 							 .changed = world_on_changed,
+							 .event = w->on_event,
 							 .ctx = w});
 	reconcile_start(w->r);
 }

@@ -203,6 +203,8 @@ static void a_corrupt_or_foreign_file_gives_new_keys_and_a_sentence(void **state
 		assert_int_equal(t->err.code, -EBADMSG);
 		assert_non_null(strstr(t->err.msg, "keys.json"));
 		assert_string_not_equal(keys_global(t->keys), before);
+		assert_int_equal(faccessat(t->base->dir_fd, "keys.json.corrupt", F_OK, 0), 0);
+		assert_int_equal(unlinkat(t->base->dir_fd, "keys.json.corrupt", 0), 0);
 		keys_restart(t);
 		assert_int_equal(t->err.code, 0);
 	}

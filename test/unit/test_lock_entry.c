@@ -112,7 +112,7 @@ static void a_temporary_that_was_left_does_not_keep_us_from_making_the_next(void
 	struct lock_entry e;
 
 	NEEDS_ROOT();
-	check_write_file(f->base->dir_fd, ".lk-" THIS_NONCE, "half");
+	check_write_file(f->base->dir_fd, ".lk-" THIS_NONCE, "lockkeeper-superv");
 	assert_int_equal(make_ours(f, LOCK_MAKE_NAMED, &e), 0);
 	assert_true(look(f).ours);
 	assert_int_equal(unlinkat(f->base->dir_fd, NAME, 0), 0);
@@ -196,11 +196,12 @@ static void only_temporaries_of_our_form_are_swept(void **state)
 	struct lock_fixture *f = *state;
 	int fd = f->base->dir_fd;
 
-	check_write_file(fd, ".lk-" THIS_NONCE, "half");
+	check_write_file(fd, ".lk-" THIS_NONCE, "lockkeeper-superv");
 	check_write_file(fd, ".lk-", "");
 	check_write_file(fd, ".lk-a_b", "");
 	check_write_file(fd, ".lk", "");
 	check_write_file(fd, "x.lk-abc", "");
+	check_write_file(fd, ".lk-data", "of an application"); /* at L3 its data are beside the lock */
 	assert_int_equal(mkdirat(fd, ".lk-dir", 0700), 0);
 	assert_int_equal(symlinkat("x", fd, ".lk-link"), 0);
 	if (geteuid() == 0) {
@@ -209,7 +210,7 @@ static void only_temporaries_of_our_form_are_swept(void **state)
 	}
 	lock_entry_sweep(fd);
 	assert_int_equal(faccessat(fd, ".lk-" THIS_NONCE, F_OK, 0), -1);
-	assert_int_equal(entries_in(f, "."), 7 + (geteuid() == 0)); /* and tmp */
+	assert_int_equal(entries_in(f, "."), 8 + (geteuid() == 0)); /* and tmp */
 }
 
 /* -------- force -------- */

@@ -51,10 +51,10 @@ static void child_works(struct lock_fixture *f, enum lock_make how, int ready)
 	DECLARE(f, 1, "api", "web");
 	DECLARE(f, 2, "main", "side");
 	for (;;) {
-		if (lock_take(f->set, 1, false, &err) != 0)
+		if (lock_take(f->set, 1, LOCK_FORCE_NONE, &err) != 0)
 			_exit(4);
-		lock_release(f->set, 1);
-		if (lock_take(f->set, 2, false, &err) != 1) /* an application holds one of these */
+		release(f, 1);
+		if (lock_take(f->set, 2, LOCK_FORCE_NONE, &err) != 1) /* an application holds one of these */
 			_exit(5);
 		loop_run_once(f->loop, false); /* makes spares for the blocked app; the next take uses them */
 		if (write(ready, "x", 1) != 1)
@@ -116,8 +116,8 @@ static void check_next_run(struct lock_fixture *f, unsigned *leftovers)
 	v = app_view(f, 1);
 	assert_true(v->leftover ? v->state != LOCK_FREE : v->state == LOCK_FREE);
 	assert_true(app_view(f, 2)->blocked);
-	lock_release(f->set, 1);
-	lock_release(f->set, 2);
+	release(f, 1);
+	release(f, 2);
 	assert_int_equal(state_of(f, 1), LOCK_FREE);
 	assert_int_equal(state_of(f, 2), LOCK_FREE);
 	assert_int_equal(names_in(f, "1/api") + names_in(f, "1/web"), 0); /* no lock, no temporary */

@@ -4,7 +4,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 
-static void make_dir(const struct lock_fixture *f, const char *path, unsigned mode)
+static void make_dir_mode(const struct lock_fixture *f, const char *path, unsigned mode)
 {
 	assert_int_equal(mkdirat(f->base->dir_fd, path, 0700), 0);
 	assert_int_equal(fchmodat(f->base->dir_fd, path, mode, 0), 0);
@@ -33,7 +33,7 @@ static void a_component_that_others_may_write_is_refused_by_name(void **state)
 {
 	struct lock_fixture *f = *state;
 
-	make_dir(f, "tmp/balena-supervisor", 0775);
+	make_dir_mode(f, "tmp/balena-supervisor", 0775);
 	assert_int_equal(set_open(f, THIS_NONCE), -EPERM);
 	assert_string_equal(f->err.msg,
 			    "/tmp/balena-supervisor (mode 0775) is writable by others: no place for update locks");
@@ -48,7 +48,7 @@ static void a_component_of_another_user_is_refused_by_name(void **state)
 	struct lock_fixture *f = *state;
 
 	NEEDS_ROOT();
-	make_dir(f, "tmp/balena-supervisor", 0755);
+	make_dir_mode(f, "tmp/balena-supervisor", 0755);
 	assert_int_equal(fchownat(f->base->dir_fd, "tmp/balena-supervisor", 1000, 0, 0), 0);
 	assert_int_equal(set_open(f, THIS_NONCE), -EPERM);
 	assert_string_equal(f->err.msg,
@@ -59,7 +59,7 @@ static void a_link_or_file_on_the_way_is_refused(void **state)
 {
 	struct lock_fixture *f = *state;
 
-	make_dir(f, "elsewhere", 0755);
+	make_dir_mode(f, "elsewhere", 0755);
 	assert_int_equal(symlinkat("../elsewhere", f->base->dir_fd, "tmp/balena-supervisor"), 0);
 	assert_int_equal(set_open(f, THIS_NONCE), -EPERM);
 	assert_string_equal(f->err.msg, "/tmp/balena-supervisor is a symbolic link: no place for update locks");
@@ -74,7 +74,7 @@ static void an_old_root_gets_a_relative_link_and_keeps_its_directory(void **stat
 	struct lock_fixture *f = *state;
 	char target[64] = "";
 
-	make_dir(f, "tmp/resin-supervisor", 0755);
+	make_dir_mode(f, "tmp/resin-supervisor", 0755);
 	assert_int_equal(set_open(f, THIS_NONCE), 0);
 	assert_int_equal(readlinkat(f->base->dir_fd, "tmp/balena-supervisor", target, sizeof(target) - 1), 16);
 	assert_string_equal(target, "resin-supervisor");
@@ -89,8 +89,8 @@ static void an_old_root_beside_the_new_one_changes_nothing(void **state)
 	struct lock_fixture *f = *state;
 	struct stat st;
 
-	make_dir(f, "tmp/resin-supervisor", 0755);
-	make_dir(f, "tmp/balena-supervisor", 0755);
+	make_dir_mode(f, "tmp/resin-supervisor", 0755);
+	make_dir_mode(f, "tmp/balena-supervisor", 0755);
 	assert_int_equal(set_open(f, THIS_NONCE), 0);
 	assert_int_equal(fstatat(f->base->dir_fd, "tmp/balena-supervisor", &st, AT_SYMLINK_NOFOLLOW), 0);
 	assert_true(S_ISDIR(st.st_mode));

@@ -15,29 +15,6 @@ static void two_services(struct lock_fixture *f)
 	f->changed = 0;
 }
 
-static int count_ours(struct lock_fixture *f, int64_t app_id)
-{
-	const struct lock_views *v = lock_set_views(f->set);
-	int n = 0;
-
-	for (size_t i = 0; i < v->n; i++)
-		n += v->v[i].app_id == app_id && v->v[i].ours;
-	return n;
-}
-
-/* A lock of an earlier run, on disk before the set opens. */
-static void leave_behind(const struct lock_fixture *f, const char *path)
-{
-	char text[LOCK_CONTENT_MAX];
-	int fd = open(below(f, path), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-	size_t len = lock_content_format(text, BOOT_ID, EARLIER_NONCE);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, len), (ssize_t)len);
-	assert_int_equal(fchown(fd, LOCK_OWNER_UID, LOCK_OWNER_UID), 0);
-	close(fd);
-}
-
 static void taking_makes_both_names_of_every_service_in_order(void **state)
 {
 	struct lock_fixture *f = *state;
@@ -51,13 +28,13 @@ static void taking_makes_both_names_of_every_service_in_order(void **state)
 	assert_int_equal(count_ours(f, 1), 4);
 	assert_int_equal(take(f, 1, false), 0); /* already ours */
 	assert_int_equal(f->n_told, 0);
-	lock_release(f->set, 1);
+	release(f, 1);
 	ASSERT_TOLD(f, "released 1 api resin-updates.lock", "released 1 api updates.lock",
 		    "released 1 web resin-updates.lock", "released 1 web updates.lock");
 	assert_int_equal(state_of(f, 1), LOCK_FREE);
 	assert_false(exists(f, "1/web/updates.lock") || exists(f, "1/web/resin-updates.lock"));
-	lock_release(f->set, 1); /* none is ours: nothing */
-	lock_release(f->set, 99);
+	release(f, 1); /* none is ours: nothing */
+	release(f, 99);
 	check_run_turns(f->loop, 3);
 	assert_int_equal(f->n_told, 0);
 	assert_int_equal(f->changed, 0); /* our own doing wakes nobody */
@@ -106,7 +83,7 @@ static void a_lock_of_uid_65534_is_honoured(void **state)
 	app_locks(f, "1/web/updates.lock");
 	assert_int_equal(chown(below(f, "1/web/updates.lock"), 65534, 65534), 0);
 	assert_int_equal(take(f, 1, false), 1);
-	lock_release(f->set, 1);
+	release(f, 1);
 	assert_true(exists(f, "1/web/updates.lock"));
 }
 
@@ -142,7 +119,7 @@ static void an_app_without_services_is_held_by_nothing(void **state)
 	assert_int_equal(take(f, 3, false), 0);
 	assert_int_equal(state_of(f, 3), LOCK_HELD);
 	assert_false(exists(f, "3"));
-	lock_release(f->set, 3);
+	release(f, 3);
 	assert_null(app_view(f, 3));
 }
 
@@ -177,7 +154,7 @@ static void ours_replaced_by_an_application_is_lost_and_theirs_stays(void **stat
 	assert_true(app_view(f, 1)->blocked);
 	assert_int_equal(take(f, 1, false), 1);
 	assert_int_equal(count_ours(f, 1), 3); /* what was held before the call stays */
-	lock_release(f->set, 1);
+	release(f, 1);
 	assert_true(exists(f, "1/web/updates.lock"));
 	assert_false(exists(f, "1/web/resin-updates.lock") || exists(f, "1/api/updates.lock"));
 }
@@ -191,7 +168,7 @@ static void a_release_that_finds_ours_replaced_leaves_it_and_says_so(void **stat
 	told_clear(f);
 	app_unlocks(f, "1/api/resin-updates.lock");
 	app_locks(f, "1/api/resin-updates.lock");
-	lock_release(f->set, 1); /* before the loop told us */
+	release(f, 1); /* before the loop told us */
 	ASSERT_TOLD(f, "lost 1 api resin-updates.lock", "seen 1 api resin-updates.lock", "released 1 api updates.lock",
 		    "released 1 web resin-updates.lock", "released 1 web updates.lock");
 	assert_true(exists(f, "1/api/resin-updates.lock"));
@@ -234,7 +211,7 @@ static void what_is_done_to_one_name_does_not_touch_the_other(void **state)
 		app_unlocks(f, "1/api/resin-updates.lock");
 		RUN_UNTIL(f->loop, f->changed == 1);
 		ASSERT_TOLD(f, "lost 1 api resin-updates.lock");
-		lock_release(f->set, 1);
+		release(f, 1);
 		ASSERT_TOLD(f, "released 1 api updates.lock", "released 1 web resin-updates.lock",
 			    "lost 1 web updates.lock", "seen 1 web updates.lock");
 		assert_false(exists(f, "1/api/updates.lock") || exists(f, "1/web/resin-updates.lock"));
@@ -243,7 +220,7 @@ static void what_is_done_to_one_name_does_not_touch_the_other(void **state)
 		app_unlocks(f, "1/web/updates.lock"); /* and that ends it */
 		assert_int_equal(take(f, 1, false), 0);
 		assert_int_equal(state_of(f, 1), LOCK_HELD);
-		lock_release(f->set, 1);
+		release(f, 1);
 		lock_spares_drop(f->set);
 	}
 }
@@ -291,7 +268,7 @@ static void ours_in_a_service_that_left_is_kept_until_the_release(void **state)
 	assert_true(exists(f, "1/api/updates.lock"));
 	FORGET(f, 1);
 	assert_int_equal(state_of(f, 1), LOCK_HELD);
-	lock_release(f->set, 1);
+	release(f, 1);
 	assert_null(app_view(f, 1));
 	assert_false(exists(f, "1"));
 }
@@ -403,7 +380,7 @@ static void a_take_follows_no_link_put_there_before_the_loop_told(void **state)
 	assert_int_equal(unlink(below(f, "1/web")), 0);
 	assert_int_equal(rename(below(f, "1/old"), below(f, "1/web")), 0);
 	assert_int_equal(take(f, 1, false), 0);
-	lock_release(f->set, 1);
+	release(f, 1);
 	assert_int_equal(rename(below(f, "1"), below(f, "moved")), 0);
 	assert_int_equal(symlink("moved", below(f, "1")), 0);
 	assert_int_equal(take(f, 1, false), -ENOTDIR);
@@ -505,7 +482,7 @@ static void force_breaks_what_it_finds_and_tells_whose_it_was(void **state)
 	assert_int_equal(t->since_ms, (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000);
 	assert_int_equal(told_find(f, "overridden 1 api updates.lock")->lock_kind, LOCK_DIRECTORY);
 	assert_int_equal(told_find(f, "overridden 1 api resin-updates.lock")->lock_kind, LOCK_SYMLINK);
-	lock_release(f->set, 1);
+	release(f, 1);
 	app_locks(f, "1/web/updates.lock"); /* and then it is free to lock again */
 }
 
@@ -569,7 +546,7 @@ static void leftovers_are_adopted_and_told_when_released(void **state)
 	assert_false(app_view(f, 1)->blocked);
 	assert_int_equal(count_ours(f, 1), 2);
 	told_clear(f);
-	lock_release(f->set, 1);
+	release(f, 1);
 	ASSERT_TOLD(f, "leftover_removed 1 api resin-updates.lock", "leftover_removed 1 api updates.lock");
 	assert_null(app_view(f, 1));
 	assert_false(exists(f, "1/api/updates.lock"));
@@ -591,7 +568,7 @@ static void half_a_leftover_set_is_incomplete_once_declared_and_can_be_completed
 	assert_int_equal(state_of(f, 1), LOCK_HELD);
 	assert_false(app_view(f, 1)->leftover);
 	told_clear(f);
-	lock_release(f->set, 1);
+	release(f, 1);
 	ASSERT_TOLD(f, "leftover_removed 1 api resin-updates.lock", "released 1 api updates.lock",
 		    "released 1 web resin-updates.lock", "released 1 web updates.lock");
 }
@@ -609,7 +586,7 @@ static void an_applications_lock_beside_a_leftover_is_honoured(void **state)
 	assert_int_equal(state_of(f, 1), LOCK_LOST);
 	assert_true(app_view(f, 1)->blocked);
 	assert_int_equal(take(f, 1, false), 1);
-	lock_release(f->set, 1);
+	release(f, 1);
 	assert_int_equal(state_of(f, 1), LOCK_FREE);
 	assert_true(exists(f, "1/web/updates.lock"));
 	assert_false(exists(f, "1/api/resin-updates.lock"));
@@ -669,15 +646,6 @@ static void one_change_among_500_directories_is_told_by_one_call(void **state)
 	assert_int_equal(lock_set_views(f->set)->n_apps, 100);
 	for (int i = 1; i <= 100; i++)
 		assert_int_equal(app_view(f, i)->blocked, i == 50);
-}
-
-static int root_only(void **state)
-{
-	(void)state;
-	if (geteuid() == 0)
-		return 0;
-	print_message("these tests give files to uid 65534: they need root\n");
-	exit(77); /* meson: skipped */
 }
 
 int main(void)

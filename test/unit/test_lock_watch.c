@@ -3,13 +3,6 @@
 
 #include <sys/resource.h>
 
-static bool is_blocked(struct lock_fixture *f, int64_t app_id)
-{
-	const struct lock_app_view *v = app_view(f, app_id);
-
-	return v && v->blocked;
-}
-
 static void prepared(struct lock_fixture *f)
 {
 	prepare(f, 1, "web");
@@ -185,6 +178,23 @@ static void a_lock_root_that_is_removed_is_made_and_watched_anew(void **state)
 	RUN_UNTIL(f->loop, !is_blocked(f, 1));
 	RUN_UNTIL(f->loop, exists(f, ".supervisor"));
 	prepare(f, 1, "web");
+	app_locks(f, "1/web/updates.lock");
+	RUN_UNTIL(f->loop, is_blocked(f, 1));
+}
+
+static void a_base_that_is_moved_away_is_made_and_watched_anew(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	prepared(f);
+	app_locks(f, "1/web/updates.lock");
+	RUN_UNTIL(f->loop, is_blocked(f, 1));
+	assert_int_equal(rename(below(f, "/tmp/balena-supervisor"), below(f, "/tmp/moved")), 0);
+	RUN_UNTIL(f->loop, !is_blocked(f, 1));
+	assert_true(exists(f, ".supervisor"));
+	assert_true(exists(f, "/tmp/moved/services/1/web/updates.lock"));
+	make_dir(f, "1");
+	make_dir(f, "1/web");
 	app_locks(f, "1/web/updates.lock");
 	RUN_UNTIL(f->loop, is_blocked(f, 1));
 }
@@ -371,6 +381,7 @@ int main(void)
 		LOCK_TEST(a_directory_that_appears_later_is_watched),
 		LOCK_TEST(a_directory_that_is_replaced_is_watched_again),
 		LOCK_TEST(a_lock_root_that_is_removed_is_made_and_watched_anew),
+		LOCK_TEST(a_base_that_is_moved_away_is_made_and_watched_anew),
 		LOCK_TEST(a_lock_directory_that_is_a_link_is_refused),
 		LOCK_TEST(a_service_name_that_is_no_directory_name_is_a_problem_not_a_path),
 		LOCK_TEST(modes_are_repaired_at_prepare_and_at_declaration),

@@ -12,6 +12,30 @@ static const struct dsl_row rows[] = {
 	 "web image=a env=2; db image=b", "| locked db"},
 	{"force goes past an application's lock", "web image=a env=1; lock web; force", "web image=a env=2",
 	 "lock; stop web; remove web; create web; start web; unlock"},
+	{"the override variable of the device goes past it", "web image=a env=1; lock web",
+	 "override; web image=a env=2", "lock; stop web; remove web; create web; start web; unlock"},
+	{"it holds for every app, also for one on its way out",
+	 "web image=a; lock web; web image=a app=2; lock web app=2", "override; none",
+	 "lock + lock 2; stop web + stop 2/web; remove web + remove 2/web; -net default + -net 2/default; "
+	 "unlock + unlock 2; rmi a"},
+	{"the override variable in a service goes past the locks of its app alone",
+	 "web image=a env=1 override; db image=b; lock db; web image=a app=2 env=1; lock web app=2",
+	 "web image=a env=2 override; db image=b; web image=a app=2 env=2",
+	 "lock; stop web; remove web; create web; start web; unlock | locked web (2)"},
+	{"an override with nothing to do breaks nothing", "web image=a; lock web", "override; web image=a", ""},
+	{"a lock that does not count holds back nothing", "web image=a env=1; lock web ignored", "web image=a env=2",
+	 "lock; stop web; remove web; create web; start web; unlock"},
+	{"a lock of the app as a whole holds it back", "web image=a env=1; legacy; lock whole", "web image=a env=2",
+	 "| locked"},
+	{"a lock of the app as a whole holds back the first container, too",
+	 "image a; legacy; lock whole; network default", "web image=a", "| locked"},
+	{"where an old supervisor had the app, its first container needs the locks", "image a; legacy; network default",
+	 "web image=a", "lock; create web; start web; unlock"},
+	{"a legacy directory with nothing to do needs nothing", "web image=a; legacy", "web image=a", ""},
+	{"giving back that failed is tried again later", "web image=a; held; fail unlock 1", "web image=a",
+	 "| backoff unlock 1"},
+	{"giving back that failed does not put off taking", "web image=a env=1; held; fail unlock 1",
+	 "web image=a env=2", "lock; stop web; remove web; create web; start web | backoff unlock 1"},
 	{"a locked app that has nothing to do waits for nothing", "web image=a; lock web", "web image=a", ""},
 	{"a locked app is not renamed", "web image=a commit=c1; lock web", "web image=a commit=c2", "| locked web"},
 	{"a locked app is not removed", "web image=a; lock web", "", "| dependency, locked web"},
@@ -237,8 +261,16 @@ static void force_is_told_to_the_lock_step(void **state)
 
 	(void)state;
 	setup(&w, &p, "web image=a env=1; lock web; force", "web image=a env=2");
-	assert_true(find(&p, STEP_TAKE_LOCKS)->force);
+	assert_int_equal(find(&p, STEP_TAKE_LOCKS)->force, LOCK_FORCE_API);
 	assert_null(find_wait(&p, WAIT_LOCKED));
+	plan_deinit(&p);
+	world_deinit(&w);
+	setup(&w, &p, "web image=a env=1; lock web", "override; web image=a env=2");
+	assert_int_equal(find(&p, STEP_TAKE_LOCKS)->force, LOCK_FORCE_CONFIG);
+	plan_deinit(&p);
+	world_deinit(&w);
+	setup(&w, &p, "web image=a env=1; lock web; force", "override; web image=a env=2");
+	assert_int_equal(find(&p, STEP_TAKE_LOCKS)->force, LOCK_FORCE_API); /* a person is more than a variable */
 	plan_deinit(&p);
 	world_deinit(&w);
 }

@@ -126,6 +126,7 @@ static void begin_case(struct weather *x, uint64_t seed, struct target *const *p
 	world_init(&x->w);
 	x->w.seed = seed;
 	x->w.target_is_borrowed = true;
+	x->w.memo = plan_memo_new();
 	for (int i = 0; i < 8; i++)
 		next_random(&x->random);
 	x->w.facts.processors = 1 + below(&x->random, 3);
@@ -217,6 +218,29 @@ static void check_units(struct world *w, bool simple)
 		    w->facts.processors);
 }
 
+/* What an earlier plan worked out changes nothing: the same plan comes without it. */
+static void check_memo(struct world *w, struct plan_input in, const struct plan *p)
+{
+	struct plan q;
+
+	in.memo = NULL;
+	plan_make(&in, &q);
+	WORLD_CHECK(w, p->n_steps == q.n_steps && p->n_waits == q.n_waits, "%zu steps, without a memo %zu", p->n_steps,
+		    q.n_steps);
+	for (size_t i = 0; i < p->n_steps; i++) {
+		const struct plan_step *a = &p->steps[i], *b = &q.steps[i];
+
+		WORLD_CHECK(w, a->kind == b->kind && str_eq(a->subject, b->subject) && str_eq(a->reason, b->reason),
+			    "%s (%s), without a memo %s (%s)", a->subject, a->reason, b->subject, b->reason);
+		WORLD_CHECK(w, service_config_diff(&a->config, &b->config, NULL), "another configuration of %s",
+			    a->subject);
+	}
+	for (size_t i = 0; i < p->n_waits; i++)
+		WORLD_CHECK(w, str_eq(p->waits[i].subject, q.waits[i].subject), "%s, without a memo %s",
+			    p->waits[i].subject, q.waits[i].subject);
+	plan_deinit(&q);
+}
+
 /* Plan, and begin everything that may start, as the reconciler does. Returns how many steps there were. */
 static size_t turn(struct weather *x, bool simple, bool calm, struct plan *keep)
 {
@@ -227,6 +251,7 @@ static size_t turn(struct weather *x, bool simple, bool calm, struct plan *keep)
 
 	plan_make(&in, &p);
 	world_check_plan(w, &p);
+	check_memo(w, in, &p);
 	for (size_t i = 0; i < w->n_flights; i++)
 		WORLD_CHECK(w,
 			    w->flights[i].dead || (w->now.known && w->flights[i].kind == STEP_PULL) ||

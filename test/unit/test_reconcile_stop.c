@@ -293,18 +293,20 @@ static void locks_are_given_back_at_the_end_but_those_of_an_app_with_a_stop_unde
 
 	fake_add_image(w, "img:1");
 	fake_add_image(w, "img:2");
-	world_run(w, "1 r1: main=img:1; 2 r1: web=img:1");
+	world_run(w, "1 r1: db=img:1 main=img:1; 2 r1: web=img:1");
 	rule_add(w, STOPS, RULE_HOLD, 0, 1);
-	offer(w, "1 r2: main=img:2; 2 r1: web=img:1");
+	offer(w, "1 r2: db=img:1 main=img:2; 2 r1: web=img:1");
 	RUN_UNTIL(w->loop, held_find(w, STOPS));
 	rule_add(w, CREATES, RULE_HOLD, 0, 1);
-	offer(w, "1 r2: main=img:2; 2 r2: web=img:2");
+	offer(w, "1 r2: db=img:1 main=img:2; 2 r2: web=img:2");
 	RUN_UNTIL(w->loop, held_find(w, CREATES));
 	assert_true(lock_exists(w, 1, "main") && lock_exists(w, 2, "web"));
 	world_close(w);
-	assert_true(lock_exists(w, 1, "main"));
+	assert_true(lock_exists(w, 1, "main") && lock_exists(w, 1, "db"));
 	assert_false(lock_exists(w, 2, "web"));
-	assert_int_equal(logged(w, " lock_left_behind "), 1);
+	assert_int_equal(logged(w, " info lock_left_behind "), 4); /* each lock has two names */
+	assert_int_equal(logged(w, " lock_left_behind app=1 service=db path=/"), 2);
+	assert_int_equal(logged(w, " lock_left_behind app=1 service=main path=/"), 2);
 }
 
 static void ending_after_a_stop_whose_answer_was_lost_leaves_the_lock(void **state)

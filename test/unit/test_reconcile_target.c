@@ -459,18 +459,79 @@ static void the_stored_target_stands_after_a_restart_and_its_number_grows_on(voi
 	assert_string_equal(reconcile_settled_commit(w->r, 1), "r1");
 }
 
+static int64_t last_took_ms(struct world *w)
+{
+	AUTO_FREE char *log = world_log(w);
+	const char *line = NULL, *took;
+
+	for (const char *s = log; (s = strstr(s, " app_settled ")); s++)
+		line = s;
+	took = line ? strstr(line, " took_ms=") : NULL;
+	assert_non_null(took);
+	return strtoll(took + strlen(" took_ms="), NULL, 10);
+}
+
+static void what_an_app_took_counts_from_the_question_and_never_idle_time(void **state)
+{
+	struct world *w = *state;
+	int64_t asked_ms;
+
+	run_first(w);
+	world_pass(w, 300);
+	asked_ms = loop_now_ms(w->loop);
+	reconcile_update(w->r, false, false);
+	reconcile_look_done(w->r);
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_in_range(last_took_ms(w), 0, loop_now_ms(w->loop) - asked_ms);
+	world_pass(w, 300);
+	asked_ms = loop_now_ms(w->loop);
+	offer(w, "1 r2: main=img:2");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_in_range(last_took_ms(w), 0, loop_now_ms(w->loop) - asked_ms);
+}
+
+/* A raw DEL is one byte of JSON, and six of the string that the store keeps. */
+static void the_largest_document_that_is_accepted_is_kept(void **state)
+{
+	struct world *w = *state;
+	AUTO_FREE char *small = document_of("1 r1: main=img:1"), *text = NULL;
+	size_t len = strlen(small), at;
+
+	text = mem_new(TARGET_MAX_BYTES + 1, 1);
+	memset(text, 0x7f, TARGET_MAX_BYTES);
+	at = (size_t)sprintf(text, "{\"x\":\"");
+	text[at] = 0x7f;
+	memcpy(text + TARGET_MAX_BYTES - len - 1, "\",", 2);
+	memcpy(text + TARGET_MAX_BYTES - len + 1, small + 1, len - 1);
+	fake_add_image(w, "img:1");
+	world_open(w, "nonce-1");
+	assert_int_equal(reconcile_offer_target(w->r, text, TARGET_MAX_BYTES, NULL), 0);
+	RUN_UNTIL(w->loop, world_settled(w));
+	world_close(w);
+	assert_int_equal(logged(w, " store_failed "), 0);
+	world_open(w, "nonce-2");
+	assert_non_null(reconcile_target(w->r));
+	assert_int_equal(logged(w, " target_restored "), 1);
+}
+
 static void corrupt_files_are_set_aside_and_no_service_is_touched(void **state)
 {
-	static const char *const names[] = {"target", "ledger"};
+	static const char *const rows[][2] = {
+		{"target", "{\"schema\":1,"},
+		{"ledger", "{\"schema\":1,"},
+		{"target", "{\"schema\":9}"}, /* of a newer program, or of another */
+		{"ledger", "{\"schema\":9}"},
+	};
 	struct world *w = *state;
 
 	run_first(w);
 	world_close(w);
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		AUTO_FREE char *path = mem_printf("state/%s.json", names[i]);
-		AUTO_FREE char *aside = mem_printf("state/%s.json.corrupt", names[i]);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO_FREE char *path = mem_printf("state/%s.json", rows[i][0]);
+		AUTO_FREE char *aside = mem_printf("state/%s.json.corrupt", rows[i][0]);
 
-		check_write_file(w->f->dir_fd, path, "{\"schema\":1,");
+		unlinkat(w->f->dir_fd, aside, 0);
+		check_write_file(w->f->dir_fd, path, rows[i][1]);
 		asked_clear(w);
 		world_open(w, "nonce-2");
 		RUN_UNTIL(w->loop, reconcile_current(w->r)->known);
@@ -562,6 +623,8 @@ int main(void)
 		WORLD_TEST(force_does_not_count_for_what_changes_after_its_app_settled),
 		WORLD_TEST(force_outlives_a_restart_until_the_app_settles),
 		WORLD_TEST(the_stored_target_stands_after_a_restart_and_its_number_grows_on),
+		WORLD_TEST(what_an_app_took_counts_from_the_question_and_never_idle_time),
+		WORLD_TEST(the_largest_document_that_is_accepted_is_kept),
 		WORLD_TEST(corrupt_files_are_set_aside_and_no_service_is_touched),
 		WORLD_TEST(an_app_stays_ours_after_the_ledger_was_lost_as_long_as_the_target_names_it),
 		WORLD_TEST(without_a_target_nothing_is_touched),

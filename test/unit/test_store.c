@@ -177,15 +177,15 @@ static void what_is_saved_is_loaded_again(void **state)
 	struct store_test *t = *state;
 	struct json *root = NULL;
 
-	assert_int_equal(store_load(t->store, "target", &root, &t->err), -ENOENT);
-	save(t, "target", "{\"a\": [1, 2]}");
+	assert_int_equal(store_load(t->store, "target", 1, &root, &t->err), -ENOENT);
+	save(t, "target", "{\"schema\": 1, \"a\": [1, 2]}");
 	assert_int_equal(t->done, 0);
 	RUN_UNTIL(t->base->loop, t->done == 1);
 	assert_int_equal(t->failed, 0);
 	assert_int_equal(mode_of(t, "target.json"), 0600);
 	close_store(t);
 	assert_int_equal(open_store(t), 0);
-	assert_int_equal(store_load(t->store, "target", &root, &t->err), 0);
+	assert_int_equal(store_load(t->store, "target", 1, &root, &t->err), 0);
 	assert_int_equal(json_size(json_get(root, "a")), 2);
 	json_free(root);
 }
@@ -287,7 +287,7 @@ static void a_text_beyond_the_limit_is_refused_and_one_at_the_limit_is_not(void 
 	struct json *root = NULL;
 
 	memset(text, ' ', STORE_FILE_MAX_BYTES + 1);
-	memcpy(text, "{}", 2);
+	memcpy(text, "{\"schema\":1}", 12);
 	store_save(t->store, "big", text, STORE_FILE_MAX_BYTES + 1, on_saved, t);
 	assert_int_equal(t->done, 0);
 	RUN_UNTIL(t->base->loop, t->done == 1);
@@ -295,28 +295,41 @@ static void a_text_beyond_the_limit_is_refused_and_one_at_the_limit_is_not(void 
 	store_save(t->store, "big", text, STORE_FILE_MAX_BYTES, on_saved, t);
 	RUN_UNTIL(t->base->loop, t->done == 2);
 	assert_int_equal(t->failed, 1);
-	assert_int_equal(store_load(t->store, "big", &root, &t->err), 0);
+	assert_int_equal(store_load(t->store, "big", 1, &root, &t->err), 0);
 	json_free(root);
 	put(t, "big.json", text); /* one byte more */
-	assert_int_equal(store_load(t->store, "big", &root, &t->err), -EBADMSG);
+	assert_int_equal(store_load(t->store, "big", 1, &root, &t->err), -EBADMSG);
 }
 
 static void a_corrupt_file_is_set_aside_and_what_was_wrong_is_told(void **state)
 {
-	static const char *const bad[] = {"", "{", "{\"a\":1}x", "\xff", "{\"a\":1,\"a\":2}", "[]", "7"};
+	static const char *const bad[] = {
+		"",
+		"{",
+		"{\"schema\":1}x",
+		"\xff",
+		"{\"schema\":1,\"a\":1,\"a\":2}",
+		"[]",
+		"7",
+		"{\"schema\":9}",
+		"{\"schema\":\"1\"}",
+		"{\"schema\":1.5}",
+		"{}",
+		"{\"schema\":null}",
+	};
 	struct store_test *t = *state;
 	struct json *root = NULL;
 	char *found;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		put(t, "keys.json", bad[i]);
-		assert_int_equal(store_load(t->store, "keys", &root, &t->err), -EBADMSG);
+		assert_int_equal(store_load(t->store, "keys", 1, &root, &t->err), -EBADMSG);
 		assert_int_equal(t->err.code, -EBADMSG);
 		assert_non_null(strstr(t->err.msg, "keys.json was corrupt and is now keys.json.corrupt: "));
 		found = content(t, "keys.json.corrupt");
 		assert_string_equal(found, bad[i]);
 		free(found);
-		assert_int_equal(store_load(t->store, "keys", &root, &t->err), -ENOENT);
+		assert_int_equal(store_load(t->store, "keys", 1, &root, &t->err), -ENOENT);
 	}
 }
 
@@ -329,12 +342,12 @@ static void a_link_fifo_or_directory_is_no_file_of_ours(void **state)
 
 	put(t, "other", "[]");
 	assert_int_equal(symlink("other", path), 0);
-	assert_int_equal(store_load(t->store, "x", &root, &t->err), -EBADMSG);
+	assert_int_equal(store_load(t->store, "x", 1, &root, &t->err), -EBADMSG);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(store_load(t->store, "x", &root, &t->err), -EBADMSG);
+	assert_int_equal(store_load(t->store, "x", 1, &root, &t->err), -EBADMSG);
 	assert_int_equal(unlink(aside), 0);
 	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(store_load(t->store, "x", &root, &t->err), -EBADMSG);
+	assert_int_equal(store_load(t->store, "x", 1, &root, &t->err), -EBADMSG);
 	assert_int_equal(rmdir(aside), 0);
 }
 
@@ -344,9 +357,9 @@ static void the_rest_of_a_killed_write_is_harmless(void **state)
 	struct json *root = NULL;
 	char *found;
 
-	put(t, "state.json", "{\"n\":1}");
+	put(t, "state.json", "{\"schema\":1,\"n\":1}");
 	put(t, "state.json.new", "[1,2,3,4,5,6,7,8,9"); /* longer than what comes */
-	assert_int_equal(store_load(t->store, "state", &root, &t->err), 0);
+	assert_int_equal(store_load(t->store, "state", 1, &root, &t->err), 0);
 	json_free(root);
 	save(t, "state", "[2]");
 	RUN_UNTIL(t->base->loop, t->done == 1);
@@ -385,7 +398,7 @@ static void child_saves(const char *dir, int ready)
 		_exit(1);
 	for (unsigned n = 0;; n++) {
 		struct store_test t = {.done = 0};
-		int len = snprintf(text, sizeof(text), "{\"n\":%u,\"same\":%u}", n, n);
+		int len = snprintf(text, sizeof(text), "{\"schema\":1,\"n\":%u,\"same\":%u}", n, n);
 
 		store_save(s, "state", text, (size_t)len, on_saved, &t);
 		while (t.done == 0)
@@ -422,7 +435,7 @@ static void killed_anywhere_the_old_or_the_new_content_is_there(void **state)
 		assert_true(WIFSIGNALED(status));
 		close(ends[0]);
 		assert_int_equal(open_store(t), 0);
-		assert_int_equal(store_load(t->store, "state", &root, &t->err), 0);
+		assert_int_equal(store_load(t->store, "state", 1, &root, &t->err), 0);
 		assert_true(json_i64(json_get(root, "n"), &n) && json_i64(json_get(root, "same"), &same));
 		assert_int_equal(n, same);
 		json_free(root);

@@ -388,9 +388,29 @@ static void containers_names_and_derived_ids_must_not_meet(void **state)
 		  "gets the same container name as service \"web\" of app \"a\"");
 }
 
+/* These two commits have the same CRC-32, but for its highest bit. */
+static void a_derived_release_id_stands_for_one_commit(void **state)
+{
+#define AT(id, commit, members) "{\"id\":" id ",\"name\":\"\",\"releases\":{\"" commit "\":{" members "}}}"
+	static const char *const fine[] = {
+		"{\"apps\":{\"a\":" AT("1", "2ff3ec42", "") ",\"b\":" AT("2", "2ff3ec42", "") "}}",
+		"{\"apps\":{\"a\":" AT("1", "2ff3ec42", "") ",\"b\":" AT("2", "76f342c2", "\"id\":1") "}}",
+	};
+	struct target_errors errors;
+
+	(void)state;
+	check_one("{\"apps\":{\"a\":" AT("1", "76f342c2", "") ",\"b\":" AT("2", "2ff3ec42", "") "}}", true,
+		  "apps.a.releases.76f342c2", "gets the same id as release \"2ff3ec42\" of app \"b\"");
+	check_one("{\"apps\":{\"a\":" AT("1", "76f342c2", "") ",\"b\":" AT("2", "x", "\"id\":1192496280") "}}", true,
+		  "apps.b.releases.x", "gets the same id as release \"76f342c2\" of app \"a\"");
+	for (size_t i = 0; i < ARRAY_LEN(fine); i++)
+		assert_int_equal(parse(fine[i], true, NULL, &errors), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_derived_release_id_stands_for_one_commit),
 		cmocka_unit_test(what_a_composition_cannot_have_is_named_with_its_path),
 		cmocka_unit_test(the_schema_is_strict),
 		cmocka_unit_test(numeric_ids_are_those_of_the_reference),
