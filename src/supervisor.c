@@ -100,6 +100,14 @@ static void follow_supervisor0(struct supervisor *s)
 	}
 }
 
+static void on_event(void *ctx, const struct reconcile_event *e)
+{
+	struct supervisor *s = ctx;
+
+	if (s->api)
+		api_event(s->api, e);
+}
+
 static void on_state_changed(void *ctx)
 {
 	struct supervisor *s = ctx;
@@ -375,6 +383,7 @@ static int open_parts(struct supervisor *s, struct err *err)
 		.backoff_cap_ms = s->o->poll_interval_ms,
 		.pulls_max = PULLS_MAX,
 		.changed = on_state_changed,
+		.event = on_event,
 		.ctx = s,
 	});
 	if (listen_all(s, err) < 0)

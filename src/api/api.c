@@ -33,6 +33,8 @@ struct api {
 	uint64_t changes; /* calls of api_state_changed() */
 	uint64_t clock;   /* grows with each use of the cache */
 	struct cached_body cache[CACHED_BODIES_MAX];
+	struct events *events;
+	struct locks_ask *locks_asks;
 };
 
 struct request {
@@ -94,6 +96,16 @@ static void on_version(struct request *q)
 	json_writer_free(w);
 	answer_json(q->x, 200, &body);
 	buf_deinit(&body);
+}
+
+static void on_locks(struct request *q)
+{
+	locks_answer(&q->api->locks_asks, &q->api->o, q->x, &q->scope);
+}
+
+static void on_events(struct request *q)
+{
+	events_follow(q->api->events, q->x, &q->scope);
 }
 
 static void write_view(const struct request *q, const struct plan *dry_plan, bool all_apps, struct buf *to)
@@ -180,6 +192,12 @@ static void on_plan_for_document(struct request *q)
 	target_errors_deinit(&errors);
 }
 
+/* Where the target comes from was decided at the start; the reference's words. */
+static void on_local_target(struct request *q)
+{
+	answer_failed(q->x, 400, "Target state can only set when device is in local mode");
+}
+
 /* ---- routes ---- */
 
 static const struct route routes[] = {
@@ -189,9 +207,11 @@ static const struct route routes[] = {
 	{"GET", "/v2/version", AUTH_KEY, on_version, NULL, false, false},
 	{"GET", "/v2/applications/state", AUTH_KEY, NULL, view_applications, true, false},
 	{"GET", "/v2/state/status", AUTH_KEY, NULL, view_status, true, false},
-	{"GET", "/v2/locks", AUTH_KEY, NULL, view_locks, false, false},
+	{"GET", "/v2/locks", AUTH_KEY, on_locks, NULL, false, false},
+	{"GET", "/v2/events", AUTH_KEY, on_events, NULL, false, true},
 	{"GET", "/v2/plan", AUTH_KEY, NULL, view_plan, true, false},
 	{"POST", "/v2/plan", AUTH_GLOBAL, on_plan_for_document, view_plan, false, true},
+	{"POST", "/v2/local/target-state", AUTH_KEY, on_local_target, NULL, false, true},
 };
 
 /* Lower case, without one trailing slash; "" when longer than any path of ours. */
@@ -345,6 +365,7 @@ struct api *api_new(const struct api_options *o)
 	struct api *a = mem_new(1, sizeof(*a));
 
 	a->o = *o;
+	a->events = events_new(o->loop);
 	for (size_t i = 0; i < CACHED_BODIES_MAX; i++)
 		buf_init(&a->cache[i].body, API_ANSWER_MAX_BYTES);
 	return a;
@@ -355,10 +376,17 @@ void api_state_changed(struct api *a)
 	a->changes++;
 }
 
+void api_event(void *api, const struct reconcile_event *e)
+{
+	events_add(((struct api *)api)->events, e);
+}
+
 void api_free(struct api *a)
 {
 	if (!a)
 		return;
+	locks_abandon(&a->locks_asks);
+	events_free(a->events);
 	for (size_t i = 0; i < CACHED_BODIES_MAX; i++)
 		buf_deinit(&a->cache[i].body);
 	free(a);

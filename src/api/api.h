@@ -26,6 +26,8 @@ struct api *api_new(const struct api_options *o);
 void api_handle(void *api, struct http_exchange *x);
 /* State changed: cached bodies are stale. */
 void api_state_changed(struct api *a);
+/* The reconciler's events, for those who follow them (GET /v2/events); ctx is the struct api. */
+void api_event(void *api, const struct reconcile_event *e);
 void api_free(struct api *a);
 
 #endif

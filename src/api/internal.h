@@ -5,6 +5,7 @@
  *   body.c       the body of a request as named values
  *   answer.c     the few shapes of an answer
  *   state_view.c, plan_view.c, locks_view.c   what the reconciler knows, as JSON
+ *   events.c     what happens, to those who follow it live; event_view.c: one of it as JSON
  */
 #ifndef API_INTERNAL_H
 #define API_INTERNAL_H
@@ -58,6 +59,8 @@ struct view {
 typedef void view_fn(const struct view *v, struct json_writer *w);
 view_fn view_applications, view_status, view_locks, view_plan;
 
+/* A wait of no app that concerns everybody, because the whole device waits. */
+bool view_wait_is_everybodys(enum plan_wait_kind kind);
 /* Does the query say apps=all? (Ours: the command line shows every app; the reference's answer shows one.) */
 bool view_wants_all_apps(const char *query);
 /* Uuid of an app from the target, else from its containers; NULL: not known. */
@@ -65,5 +68,29 @@ const char *view_app_uuid(const struct view *v, int64_t app_id);
 /* The members targetProblem and engineProblem, when there is something to say. */
 void view_add_problems(const struct view *v, struct json_writer *w);
 void view_kv_time(struct json_writer *w, const char *key, int64_t unix_ms); /* 0 writes null */
+
+/* ---- GET /v2/locks: answered when it is known who holds them ---- */
+struct locks_ask;
+/* `asks`: those under way, for locks_abandon(). `o` must live until then. */
+void locks_answer(struct locks_ask **asks, const struct api_options *o, struct http_exchange *x,
+		  const struct key_scope *scope);
+void locks_abandon(struct locks_ask **asks); /* answers them now: the API ends */
+
+/* ---- events ---- */
+#define EVENTS_KEPT_MAX       1024 /* for replay, and for readers that are behind: whichever ends first */
+#define EVENTS_KEPT_MAX_BYTES (512u << 10)
+#define EVENTS_FOLLOWERS_MAX  100
+#define EVENT_MAX_BYTES       (16u << 10) /* of one; a larger one is told without its details */
+
+/* One event as its JSON object, never more than EVENT_MAX_BYTES. */
+void event_view(const struct reconcile_event *e, int64_t wall_ms, struct buf *to);
+const char *event_type_name(enum reconcile_event_type type);
+
+struct events;
+struct events *events_new(struct loop *l);
+void events_free(struct events *e);
+void events_add(struct events *e, const struct reconcile_event *ev);
+/* GET /v2/events: answers the exchange, now or for as long as it lasts. */
+void events_follow(struct events *e, struct http_exchange *x, const struct key_scope *scope);
 
 #endif

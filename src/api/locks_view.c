@@ -1,10 +1,12 @@
 /*
- * GET /v2/locks: every update lock that exists, and who waits because of one. Who holds a lock is told only when it is
- * known: a container that runs now need not be the one that made the file.
+ * GET /v2/locks: every update lock that exists, who holds it, and who waits because of one. Somebody asks, so this is
+ * when /proc is read: the answer is written when that has ended. What is not known stays null.
  */
 #include "api/internal.h"
 
 #include <string.h>
+
+#include "util/mem.h"
 
 static void add_lock(const struct view *v, const struct lock_view *l, struct json_writer *w)
 {
@@ -20,11 +22,17 @@ static void add_lock(const struct view *v, const struct lock_view *l, struct jso
 	json_kv_i64(w, "uid", l->uid);
 	view_kv_time(w, "since", l->since_ms);
 	json_kv_i64(w, "ageMs", age > 0 ? age : 0);
-	json_kv_null(w, "pid");
-	json_kv_null(w, "command");
-	json_kv_null(w, "containerId");
-	json_kv_null(w, "reason");
-	json_kv_null(w, "stale");
+	if (l->pid)
+		json_kv_i64(w, "pid", l->pid);
+	else
+		json_kv_null(w, "pid");
+	json_kv_str(w, "command", l->command);
+	json_kv_str(w, "containerId", l->container_id);
+	json_kv_str(w, "reason", l->reason);
+	if (l->stale == LOCK_STALE_UNKNOWN)
+		json_kv_null(w, "stale");
+	else
+		json_kv_bool(w, "stale", l->stale == LOCK_STALE_YES);
 	json_close_object(w);
 }
 
@@ -49,7 +57,7 @@ void view_locks(const struct view *v, struct json_writer *w)
 	const struct plan *p = reconcile_plan(v->reconcile);
 
 	json_open_object(w);
-	json_kv_bool(w, "override", false);
+	json_kv_bool(w, "override", reconcile_lock_override(v->reconcile));
 	json_key(w, "locks");
 	json_open_array(w);
 	for (size_t i = 0; locks && i < locks->n; i++)
@@ -63,4 +71,68 @@ void view_locks(const struct view *v, struct json_writer *w)
 			add_waiting(v, &p->waits[i], reconcile_wait_since(v->reconcile, i), w);
 	json_close_array(w);
 	json_close_object(w);
+}
+
+/* -------- asking first -------- */
+
+struct locks_ask {
+	struct locks_ask *next, **self; /* `self`: what points to it */
+	const struct api_options *o;
+	struct http_exchange *x; /* NULL: answered already */
+	struct key_scope scope;
+};
+
+static void ask_unlink(struct locks_ask *a)
+{
+	*a->self = a->next;
+	if (a->next)
+		a->next->self = a->self;
+}
+
+/* The peer may be gone by now; then the exchange drops the answer. */
+static void on_explained(void *ctx)
+{
+	AUTO_FREE struct locks_ask *a = ctx;
+	struct view v;
+	struct json_writer *w;
+	struct buf body;
+
+	if (!a->x)
+		return;
+	v = (struct view){
+		.reconcile = a->o->reconcile,
+		.scope = a->scope,
+		.wall_ms = loop_wall_ms(),
+		.loop_ms = loop_now_ms(a->o->loop),
+	};
+	buf_init(&body, API_ANSWER_MAX_BYTES);
+	w = json_writer_new(&body);
+	view_locks(&v, w);
+	json_writer_free(w);
+	ask_unlink(a);
+	answer_json(a->x, 200, &body);
+	buf_deinit(&body);
+}
+
+void locks_answer(struct locks_ask **asks, const struct api_options *o, struct http_exchange *x,
+		  const struct key_scope *scope)
+{
+	struct locks_ask *a = mem_new(1, sizeof(*a));
+
+	*a = (struct locks_ask){.next = *asks, .self = asks, .o = o, .x = x, .scope = *scope};
+	if (a->next)
+		a->next->self = &a->next;
+	*asks = a;
+	reconcile_explain_locks(o->reconcile, on_explained, a);
+}
+
+void locks_abandon(struct locks_ask **asks)
+{
+	while (*asks) {
+		struct locks_ask *a = *asks;
+		struct http_exchange *x = STEAL(a->x);
+
+		ask_unlink(a);
+		answer_failed(x, 503, "the supervisor is stopping");
+	}
 }

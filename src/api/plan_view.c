@@ -42,13 +42,17 @@ static void add_step(const struct plan_step *s, struct json_writer *w)
 	json_close_object(w);
 }
 
-/* A wait of no app concerns everybody when the whole device waits; others (an unused image) only who sees all. */
+bool view_wait_is_everybodys(enum plan_wait_kind kind)
+{
+	return kind == WAIT_ENGINE || kind == WAIT_OPERATION || kind == WAIT_REBOOT;
+}
+
+/* Other waits of no app (an unused image) concern only who sees all. */
 static bool shows_wait(const struct view *v, const struct plan_wait *wait)
 {
 	if (wait->app_id)
 		return key_scope_covers(&v->scope, wait->app_id);
-	return v->scope.global || wait->kind == WAIT_ENGINE || wait->kind == WAIT_OPERATION ||
-	       wait->kind == WAIT_REBOOT;
+	return v->scope.global || view_wait_is_everybodys(wait->kind);
 }
 
 /* What a document nobody applies would wait for begins now; its deadlines are loop time. */

@@ -31,6 +31,16 @@ struct reconcile {
 	bool unhealthy;
 	unsigned views_written; /* how often the plan was asked for */
 	unsigned dry_runs;
+	bool override;
+	/* Questions who holds the locks; answered in the next turn of `loop`, or by fake_explain() while `thinking`. */
+	struct {
+		loop_fn *done;
+		void *ctx;
+	} explains[8];
+	size_t n_explains;
+	struct loop *loop;
+	bool thinking;
+	struct loop_deferred explained;
 };
 static struct reconcile fake;
 
@@ -106,6 +116,28 @@ const char *reconcile_settled_commit(const struct reconcile *r, int64_t app_id)
 bool reconcile_healthy(const struct reconcile *r)
 {
 	return !r->unhealthy;
+}
+bool reconcile_lock_override(const struct reconcile *r)
+{
+	return r->override;
+}
+static inline void fake_explain(void *ctx)
+{
+	(void)ctx;
+	for (size_t i = 0; i < fake.n_explains; i++)
+		fake.explains[i].done(fake.explains[i].ctx);
+	fake.n_explains = 0;
+}
+void reconcile_explain_locks(struct reconcile *r, loop_fn *done, void *ctx)
+{
+	assert_true(r->n_explains < ARRAY_LEN(r->explains));
+	r->explains[r->n_explains].done = done;
+	r->explains[r->n_explains++].ctx = ctx;
+	if (r->thinking)
+		return;
+	if (!r->explained.queued)
+		loop_deferred_init(r->loop, &r->explained, fake_explain, NULL);
+	loop_deferred_schedule(&r->explained);
 }
 void reconcile_dry_run(const struct reconcile *r, const struct target *t, struct plan *out)
 {

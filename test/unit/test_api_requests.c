@@ -50,6 +50,7 @@ static void start(struct world *w, bool key_needed)
 				.version = LOCKKEEPER_API_VERSION};
 	struct err err = {0};
 
+	fake.loop = w->f->loop;
 	w->api = api_new(&o);
 	w->server = http_server_new(w->f->loop, NULL, api_handle, w->api);
 	assert_int_equal(http_server_listen_tcp(w->server, "127.0.0.1", 0, &w->port, &err), 0);
@@ -550,6 +551,97 @@ static void locks_are_never_kept_because_they_age(void **state)
 	assert_int_not_equal(written_for(w, "/v2/locks", w->global), 0);
 }
 
+/* A connection that has sent a request for the locks, and the request arrived. */
+static int ask_for_locks(struct world *w, const char *key)
+{
+	struct ask a = {.method = "GET", .path = "/v2/locks", .key = key};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(w->port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t before = fake.n_explains;
+	char request[1024];
+	size_t len = compose(w, &a, request, sizeof(request));
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(fd, request, len, MSG_NOSIGNAL), (ssize_t)len);
+	RUN_UNTIL(w->f->loop, fake.n_explains == before + 1);
+	return fd;
+}
+
+/* All the server sent, when it has closed. */
+static const char *rest_of(struct world *w, int fd)
+{
+	size_t got = 0;
+	ssize_t n;
+
+	RUN_UNTIL(w->f->loop, (n = recv(fd, w->answer + got, sizeof(w->answer) - 1 - got, MSG_DONTWAIT)) == 0 ||
+				      (n > 0 && (got += (size_t)n) == 0));
+	w->answer[got] = '\0';
+	close(fd);
+	return w->answer;
+}
+
+static void locks_are_answered_when_it_is_known_who_holds_them_for_each_who_asks(void **state)
+{
+	struct world *w = *state;
+	struct lock_view lock = {.app_id = 2, .path = TEXT("/l"), .uid = 1};
+	int all, app_1;
+
+	fake.thinking = true;
+	all = ask_for_locks(w, w->global);
+	app_1 = ask_for_locks(w, w->app_1);
+	check_run_turns(w->f->loop, 5);
+	assert_int_equal(recv(all, w->answer, 1, MSG_DONTWAIT), -1);
+	lock.command = TEXT("found meanwhile");
+	fake.locks = (struct lock_views){.v = &lock, .n = 1};
+	fake_explain(NULL);
+	assert_non_null(strstr(rest_of(w, all), "\"command\":\"found meanwhile\""));
+	assert_non_null(strstr(rest_of(w, app_1), "\"locks\":[]"));
+}
+
+static void who_asked_for_locks_and_left_leaves_nothing_behind(void **state)
+{
+	struct world *w = *state;
+	int fd;
+
+	fake.thinking = true;
+	fd = ask_for_locks(w, w->global);
+	close(fd);
+	check_run_turns(w->f->loop, 5);
+	fake_explain(NULL);
+	fake.thinking = false;
+	assert_int_equal(status_of(ask(w, "GET", "/v2/locks", w->global, NULL, NULL)), 200);
+}
+
+static void an_api_that_ends_owes_nobody_an_answer_about_locks(void **state)
+{
+	struct world *w = *state;
+	int first, second;
+
+	fake.thinking = true;
+	first = ask_for_locks(w, w->global);
+	second = ask_for_locks(w, w->global);
+	stop(w); /* cuts the connections, then frees the api */
+	fake_explain(NULL);
+	close(first);
+	close(second);
+	start(w, true);
+}
+
+static void a_local_target_is_refused_whatever_it_is(void **state)
+{
+	struct world *w = *state;
+	const char *bodies[] = {NULL, "{\"local\":{}}", "{"};
+
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		const char *a = ask(w, "POST", "/v2/local/target-state", w->app_1, NULL, bodies[i]);
+
+		ASSERT_FAILED(a, 400);
+		assert_non_null(strstr(a, "\"message\":\"Target state can only set when device is in local mode\""));
+	}
+	assert_int_equal(status_of(ask(w, "POST", "/v2/local/target-state", NULL, NULL, NULL)), 401);
+}
+
 static void more_scopes_than_there_are_places_still_get_their_own_answers(void **state)
 {
 	struct world *w = *state;
@@ -597,6 +689,10 @@ int main(void)
 		TEST(a_bad_document_is_refused_with_every_error_and_its_path),
 		TEST(a_body_is_kept_for_each_scope_until_something_changes),
 		TEST(locks_are_never_kept_because_they_age),
+		TEST(locks_are_answered_when_it_is_known_who_holds_them_for_each_who_asks),
+		TEST(who_asked_for_locks_and_left_leaves_nothing_behind),
+		TEST(an_api_that_ends_owes_nobody_an_answer_about_locks),
+		TEST(a_local_target_is_refused_whatever_it_is),
 		TEST(more_scopes_than_there_are_places_still_get_their_own_answers),
 	};
 

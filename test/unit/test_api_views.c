@@ -264,6 +264,42 @@ static void locks_tell_what_is_known_and_never_guess(void **state)
 	assert_string_equal(written(view_locks, app_2, false), "{\"override\":false,\"locks\":[],\"waiting\":[]}");
 }
 
+static void locks_tell_who_holds_them_when_that_is_known(void **state)
+{
+	struct lock_view lock = one_lock;
+
+	(void)state;
+	lock.pid = 1234;
+	lock.command = TEXT("python3");
+	lock.container_id = TEXT("c1main");
+	lock.reason = TEXT("copying \"files\"");
+	lock.stale = LOCK_STALE_NO;
+	fake.locks = (struct lock_views){.v = &lock, .n = 1};
+	fake.override = true;
+	assert_string_equal(
+		written(view_locks, global, false),
+		"{\"override\":true,\"locks\":[{\"appId\":1,\"appUuid\":\"uuid-shop\",\"serviceName\":\"main\","
+		"\"path\":\"/tmp/balena-supervisor/services/1/main/updates.lock\",\"kind\":\"file\","
+		"\"owner\":\"application\",\"uid\":1000,\"since\":\"2026-01-02T03:04:05.678Z\",\"ageMs\":322,"
+		"\"pid\":1234,\"command\":\"python3\",\"containerId\":\"c1main\",\"reason\":\"copying \\\"files\\\"\","
+		"\"stale\":false}],\"waiting\":[]}");
+}
+
+static void a_lock_of_the_whole_app_has_no_service_and_a_stale_one_says_so(void **state)
+{
+	struct lock_view lock = one_lock;
+	const char *text;
+
+	(void)state;
+	lock.service = NULL;
+	lock.stale = LOCK_STALE_YES;
+	fake.locks = (struct lock_views){.v = &lock, .n = 1};
+	text = written(view_locks, global, false);
+	assert_non_null(strstr(text, "\"serviceName\":null,"));
+	assert_non_null(strstr(text, "\"pid\":null,\"command\":null,"));
+	assert_non_null(strstr(text, "\"stale\":true}"));
+}
+
 static void a_lock_of_ours_says_so_and_a_clock_set_back_gives_no_negative_age(void **state)
 {
 	struct lock_view ours = one_lock;
@@ -365,6 +401,8 @@ int main(void)
 		TEST(two_apps_of_one_name_do_not_hide_each_other),
 		TEST(an_app_without_a_release_has_a_null_commit_and_no_services),
 		TEST(locks_tell_what_is_known_and_never_guess),
+		TEST(locks_tell_who_holds_them_when_that_is_known),
+		TEST(a_lock_of_the_whole_app_has_no_service_and_a_stale_one_says_so),
 		TEST(a_lock_of_ours_says_so_and_a_clock_set_back_gives_no_negative_age),
 		TEST(a_plan_names_steps_with_their_changes_and_waits),
 		TEST(a_look_at_the_source_is_something_to_wait_for),
