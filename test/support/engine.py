@@ -114,14 +114,31 @@ class Engine:
         Runs argv inside; (exit code, output). Not the engine's own exec: that enters the container by its mount name space
         alone, which is the wrong root when the engine itself runs in a chroot.
         """
-        about = self.get(f"/containers/{container}/json")
-        env = dict(e.split("=", 1) for e in about["Config"]["Env"] or [] if "=" in e)
-        env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        who = [f"-S{user.split(':')[0]}", f"-G{user.split(':')[-1]}"] if user else []
-        enter = [shutil.which("nsenter"), f"-t{about['State']['Pid']}", "-m", "-u", "-i", "-n", "-p", "-r", "-w", *who, "--"]
+        enter, env, _ = self._enter(container, user)
         done = subprocess.run(enter + list(argv), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=sandbox.DEADLINE)
         return done.returncode, done.stdout.decode("utf-8", "replace")
+
+    def spawn(self, container, *argv, user=""):
+        """A process inside that goes on, in the container's control group too; its Popen."""
+        enter, env, groups = self._enter(container, user)
+
+        def join():
+            for path in groups:
+                with open(path, "w") as f:
+                    f.write("0")
+        return subprocess.Popen(enter + list(argv), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, preexec_fn=join)
+
+    def _enter(self, container, user):
+        """What to run a program with, its environment, and where the container's control groups take members."""
+        about = self.get(f"/containers/{container}/json")
+        env = dict(e.split("=", 1) for e in about["Config"]["Env"] or [] if "=" in e)
+        env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        pid = about["State"]["Pid"]
+        who = [f"-S{user.split(':')[0]}", f"-G{user.split(':')[-1]}"] if user else []
+        enter = [shutil.which("nsenter"), f"-t{pid}", "-m", "-u", "-i", "-n", "-p", "-r", "-w", *who, "--"]
+        return enter, env, cgroup_procs(pid)
 
     def logs(self, container):
         raw = self.call("GET", f"/containers/{container}/logs", query={"stdout": 1, "stderr": 1}).body
@@ -175,6 +192,18 @@ class Events:
         return self.wait(lambda e: e["Type"] == "container" and e["Action"] == action and
                          e["Actor"]["Attributes"].get("io.balena.service-name") == service,
                          since, what=f"{action} of {service}")
+
+
+def cgroup_procs(pid):
+    """The cgroup.procs files of a process, in the old hierarchies and the unified one."""
+    found = []
+    with open(f"/proc/{pid}/cgroup") as f:
+        rows = [line.rstrip("\n").split(":", 2) for line in f]
+    for _, controllers, path in rows:
+        bases = [controllers.removeprefix("name=")] if controllers else ["unified", ""]
+        paths = [os.path.normpath(f"/sys/fs/cgroup/{base}/{path}/cgroup.procs") for base in bases]
+        found += [p for p in paths if os.path.exists(p)][:1]
+    return found
 
 
 def daemon(argv, sign):
