@@ -5,12 +5,15 @@ import json
 import os
 import tarfile
 
+import lock_app
+
 APPLETS = ("sh cat rm mkdir rmdir sleep touch ln ls id nc httpd ip kill chmod mv true false env hostname stat "
            "wc head tail").split()
 
 # The application. It says what it is told to stop with: "term free" or "term LOCKED" (stopped while it held its lock).
 # APP_MODE: idle; locked (takes the lock at start and keeps it); storm (takes and gives it back for ever); slow (needs three
-# seconds to stop); deaf (ignores TERM: killed after ten); web (answers "hello" on port 80); once (exits at once); crash (exits 3).
+# seconds to stop); deaf (ignores TERM: killed after ten); web (answers "hello" on port 80); once (exits at once); crash
+# (exits 3); cycles, stubborn and wants are those of lock_app.c.
 APP = r"""#!/bin/sh
 lock=/tmp/balena/updates.lock
 held=free
@@ -20,6 +23,7 @@ say() { echo "$*"; echo "$*" >> $out; }
 on_term() { say "term $held"; exit 0; }
 take() { (set -C; : > $lock) 2>/dev/null; }
 case $APP_MODE in
+cycles | stubborn | wants) exec /lock_app ;;
 deaf) trap 'say "term ignored"' TERM ;;
 slow) trap 'say "term slow"; sleep 3; exit 0' TERM ;;
 *) trap on_term TERM ;;
@@ -60,6 +64,7 @@ def app_tar():
         for applet in APPLETS:
             add(f"bin/{applet}", kind=tarfile.SYMTYPE, link="busybox")
         add("app", APP.encode())
+        add("lock_app", lock_app.binary())
         add("etc/passwd", b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", mode=0o644)
     return out.getvalue()
 

@@ -1,6 +1,8 @@
 """The command line: what it prints, and with what it exits."""
 import json
 import os
+import socket
+import threading
 
 import pytest
 
@@ -41,6 +43,16 @@ def test_a_wrong_variable_is_named(lab):
     assert done.code == 2 and "LOCKKEEPER_POLL_INTERVAL" in done.err
 
 
+@pytest.mark.parametrize("target", ["http://", "https://u:hunter2@/t", "ftp://h/t", "http://h:x/t", "."])
+def test_a_target_that_can_never_work_is_bad_usage_before_anything_is_made(lab, target):
+    args = ["run", "--state", f"{lab.dir}/state", "--lock-root", f"{lab.dir}/locks"]
+    flag, variable = command(*args, "--target", target), command(*args, env={"LOCKKEEPER_TARGET": target})
+    assert flag.code == variable.code == 2, (flag, variable)
+    assert "--target" in flag.err and "LOCKKEEPER_TARGET" in variable.err
+    assert "hunter2" not in flag.err + variable.err
+    assert not os.path.exists(f"{lab.dir}/state") and not os.path.exists(f"{lab.dir}/locks")
+
+
 def test_run_without_a_target_and_without_a_config_says_what_to_give(lab):
     done = command("run", "--state", f"{lab.dir}/state", "--config", f"{lab.dir}/none.json")
     assert done.code == 2 and "--target" in done.err
@@ -52,6 +64,30 @@ def test_a_client_without_a_supervisor_is_exit_code_3(lab, name):
         done = command(name, *args)
         assert done.code == 3, done
         assert done.err.strip()
+
+
+@pytest.mark.slow
+def test_update_wait_ends_half_a_minute_after_the_last_answer_also_when_each_question_takes_long(lab):
+    """An API that takes every request and answers the first alone."""
+    path = f"{lab.dir}/silent.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer_once():
+            connection, _ = listener.accept()
+            got = b""
+            while b"}" not in got:
+                got += connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 204 No Content\r\nX-Lockkeeper-Seq: 7\r\n\r\n")
+            return connection
+
+        kept = []
+        thread = threading.Thread(target=lambda: kept.append(answer_once()))
+        thread.start()
+        done = command("update", "--wait", "--api", f"unix:{path}", "--key", "x", timeout=120)
+        thread.join()
+    assert done.code == 3 and path in done.err, done
 
 
 @pytest.fixture

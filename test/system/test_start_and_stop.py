@@ -92,8 +92,11 @@ def test_a_second_supervisor_on_the_same_state_or_locks_refuses_and_names_the_fi
 def test_an_address_in_use_is_named(lab):
     lab.write({"apps": {}})
     with socket.create_server(("127.0.0.1", 48486)):
-        code, err = lab.supervisor(listen=["127.0.0.1:48486"], start=False).start(ready=False).ends()
+        s = lab.supervisor(listen=["127.0.0.1:48486"], start=False).start(ready=False)
+        code, err = s.ends()
     assert code == 1 and "48486" in err
+    [failed] = s.events("start_failed")  # who reads the log alone sees why, too
+    assert failed["level"] == "error" and failed["err"] in err
 
 
 def test_a_stale_socket_of_a_killed_supervisor_is_no_obstacle(lab):

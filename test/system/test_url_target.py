@@ -45,6 +45,21 @@ def test_the_connection_is_kept(web, served):
     assert len({r.connection for r in web.requests}) == 1
 
 
+def test_what_a_url_carries_beyond_its_server_is_never_told(lab, web):
+    web.serve(release(lab.image(1), 1))
+    target = web.url.replace("://", "://user:hunter2@") + "?token=hunter3#hunter4"
+    s = lab.supervisor(target=target, args=["--poll-interval", "1"], log_level="debug")
+    s.settled(1, "r1")
+    assert s.events("started")[0]["target"] == f"http://127.0.0.1:{web.port}"
+    mark = s.mark()
+    web.faults = ["status 500", "close", "close"]
+    s.cli("update")
+    s.wait("target_rejected", since=mark)
+    told = [s.report(), s.cli("status").out, s.cli("status", "--json").out, s.cli("plan", "--json").out]
+    for secret in ("hunter2", "hunter3", "hunter4", "user:"):
+        assert not any(secret in text for text in told), secret
+
+
 def test_it_polls_by_itself(web, served):
     web.wait_requests(len(web.requests) + 1, timeout=75)  # the interval of 1 s and up to 60 s of jitter
 
