@@ -121,7 +121,8 @@ class Engine:
 
     def spawn(self, container, *argv, user=""):
         """A process inside that goes on, in the container's control group too; its Popen."""
-        enter, env, groups = self._enter(container, user)
+        enter, env, pid = self._enter(container, user)
+        groups = cgroup_procs(pid)
 
         def join():
             for path in groups:
@@ -131,14 +132,14 @@ class Engine:
                                 stderr=subprocess.STDOUT, preexec_fn=join)
 
     def _enter(self, container, user):
-        """What to run a program with, its environment, and where the container's control groups take members."""
+        """What to run a program with, its environment, and the container's first process."""
         about = self.get(f"/containers/{container}/json")
         env = dict(e.split("=", 1) for e in about["Config"]["Env"] or [] if "=" in e)
         env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         pid = about["State"]["Pid"]
         who = [f"-S{user.split(':')[0]}", f"-G{user.split(':')[-1]}"] if user else []
         enter = [shutil.which("nsenter"), f"-t{pid}", "-m", "-u", "-i", "-n", "-p", "-r", "-w", *who, "--"]
-        return enter, env, cgroup_procs(pid)
+        return enter, env, pid
 
     def logs(self, container):
         raw = self.call("GET", f"/containers/{container}/logs", query={"stdout": 1, "stderr": 1}).body

@@ -31,6 +31,9 @@ def enter():
         raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}: the system tests need their own name spaces")
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     hide_tmpfiles()
+    for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(ignored) == signal.SIG_IGN:  # by nohup, or a shell's &: programs started here would inherit it
+            signal.signal(ignored, signal.SIG_DFL)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
