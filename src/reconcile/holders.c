@@ -88,8 +88,8 @@ void holders_tell_blocked(struct reconcile *r, struct wait_row *row)
 		container = mem_strndup(lock->container_id, 12);
 	}
 	log_warn("update_blocked", kv_i64("app", row->app_id), kv_str("service", row->lock_service),
-		 kv_str("path", row->path), kv_str("services", *row->services ? row->services : NULL), kv_str("holder", holder),
-		 kv_str("container", container), kv_str("reason", lock ? lock->reason : NULL),
+		 kv_str("path", row->path), kv_str("services", *row->services ? row->services : NULL),
+		 kv_str("holder", holder), kv_str("container", container), kv_str("reason", lock ? lock->reason : NULL),
 		 kv_time("since", row->lock_since_ms));
 }
 
