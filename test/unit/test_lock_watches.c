@@ -1,13 +1,32 @@
 /*
  * Out of watches. The limit is of a user name space of our own, in which root is root and uid 65534 is 65534, so nobody
- * else on this machine runs short of them.
+ * else on this machine runs short of them. Where the kernel gives none (inside a chroot, say) the call itself, which
+ * this program then has in front of the C library's, refuses as the kernel would.
  */
 #include "lock_fixture.h"
 
 #include <sched.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define LIMIT_FILE "/proc/sys/user/max_inotify_watches"
+
+static bool kernel_limits; /* else: */
+static int watches_left = INT32_MAX;
+
+int inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	int watch;
+
+	if (!kernel_limits && watches_left == 0) {
+		errno = ENOSPC;
+		return -1;
+	}
+	watch = (int)syscall(SYS_inotify_add_watch, fd, path, mask);
+	watches_left -= watch >= 0;
+	return watch;
+}
 
 static bool write_text(const char *path, const char *text)
 {
@@ -25,30 +44,35 @@ static bool enter_user_namespace(void)
 	int ready[2], status;
 	char path[64], c;
 	pid_t me = getpid(), helper;
+	bool entered;
 
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		return false;
 	fflush(NULL);
 	helper = fork();
 	if (helper == 0) {
-		bool done = read(ready[0], &c, 1) == 1;
+		bool done;
 
+		close(ready[1]);
+		done = read(ready[0], &c, 1) == 1;
 		snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)me);
 		done = done && write_text(path, "0 0 4294967295");
 		snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)me);
 		_exit(done && write_text(path, "0 0 4294967295") ? 0 : 1);
 	}
-	if (helper < 0 || unshare(CLONE_NEWUSER) < 0 || write(ready[1], "x", 1) != 1)
-		return false;
+	entered = helper > 0 && unshare(CLONE_NEWUSER) == 0 && write(ready[1], "x", 1) == 1;
 	close(ready[0]);
-	close(ready[1]);
-	return waitpid(helper, &status, 0) == helper && status == 0 && geteuid() == 0;
+	close(ready[1]); /* it ends, whether there was something to read or not */
+	return helper > 0 && waitpid(helper, &status, 0) == helper && entered && status == 0 && geteuid() == 0;
 }
 
 static void allow_watches(int n)
 {
 	char text[24];
 
+	watches_left = n;
+	if (!kernel_limits)
+		return;
 	snprintf(text, sizeof(text), "%d", n);
 	assert_true(write_text(LIMIT_FILE, text));
 }
@@ -56,10 +80,8 @@ static void allow_watches(int n)
 static int enter(void **state)
 {
 	root_only(state);
-	if (enter_user_namespace() && write_text(LIMIT_FILE, "1000"))
-		return 0;
-	print_message("no user name space to be had: skipped\n");
-	exit(77);
+	kernel_limits = !getenv("LK_NO_USER_NAMESPACE") && enter_user_namespace() && write_text(LIMIT_FILE, "1000");
+	return 0;
 }
 
 static void without_watches_left_a_blocked_app_is_looked_at_by_timer(void **state)
