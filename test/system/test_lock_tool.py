@@ -421,7 +421,8 @@ def wait_for_watch_on(run, directory):
 
 def test_without_inotify_it_looks_once_a_second_and_says_so(place):
     place.hold()
-    none = ["unshare", "-U", "-r", "sh", "-c", 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"', "sh"]
+    none = ["env", "ASAN_OPTIONS=detect_leaks=0",  # which does not work under strace
+            "strace", "-qq", "-o", "/dev/null", "-e", "trace=inotify_init1", "-e", "inject=inotify_init1:error=EMFILE"]
     run = place.run(*WAIT, command=STAY, before=none)
     run.err.wait(lambda line: "warning: no inotify watch could be had: looking once a second" in line)
     os.unlink(place.lock)

@@ -45,6 +45,7 @@ def test_a_lock_taken_inside_the_container_blocks_the_update_until_it_is_given_b
     words = told(s.events(since=mark))
     assert words.count("update_blocked") == 1 and words.count("update_resumed") == 1
     for name in ("api", "main", "web"):
+        events.wait_container("start", name)
         in_order(words, "lock_gone", "lock_taken", f"stop:{name}", f"create:{name}", f"start:{name}", "app_settled")
         assert [a for a, n in touched(events) if n == name and a != "rename"] == [
             "kill", "die", "stop", "destroy", "create", "start"]
