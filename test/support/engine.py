@@ -1,4 +1,5 @@
 """A real Docker engine of our own, in a short directory, spoken to without a client program."""
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,9 @@ import urllib.parse
 import sandbox
 import wire
 from lines import Lines
+
+
+_numbers = itertools.count(1)
 
 
 class EngineError(Exception):
@@ -168,11 +172,19 @@ class Events:
     """What the engine did since this was made, in its own order."""
 
     def __init__(self, engine):
+        self._engine = engine
         self._connection = wire.connection(f"unix:{engine.socket}", timeout=3600)
         self._connection.request("GET", "/events")
         response = self._connection.getresponse()  # the engine answers once it is subscribed
         self._lines = Lines(iter(response.readline, b""), parse=json.loads)
         self.since, self.mark, self.wait = self._lines.since, self._lines.mark, self._lines.wait
+
+    def catch_up(self):
+        """Everything that happened before this call has been read."""
+        name = f"lk-catch-up-{next(_numbers)}"
+        self._engine.call("POST", "/volumes/create", {"Name": name})
+        self.wait(lambda e: e["Type"] == "volume" and e["Action"] == "create" and e["Actor"]["ID"] == name, what=f"volume {name}")
+        self._engine.call("DELETE", f"/volumes/{name}", ok=(204, 404))
 
     def close(self):
         # shutdown, not close: close() would wait for the thread that sits in readline()
@@ -180,7 +192,8 @@ class Events:
         self._lines.join()
 
     def containers(self, *actions, app_id=None, since=0):
-        """[(action, service)] of supervised containers"""
+        """[(action, service)] of supervised containers, up to now"""
+        self.catch_up()
         found = []
         for e in self.since(since):
             labels = e["Actor"]["Attributes"]
