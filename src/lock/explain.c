@@ -243,6 +243,11 @@ static void on_answer(void *ctx)
 	call_all(STEAL(s->explain.known_already));
 }
 
+bool lock_set_explain_is_due(const struct lock_set *s)
+{
+	return !s->explain.began || loop_now_ms(s->loop) - s->explain.began_ms >= SCAN_EVERY_MS;
+}
+
 void lock_set_explain(struct lock_set *s, const struct lock_container *running, size_t n, bool known, loop_fn *done,
 		      void *ctx)
 {

@@ -80,6 +80,8 @@ void lock_set_free(struct lock_set *s, loop_fn *closed, void *ctx);
  * (incomplete) until lock_take() completes it. A name that cannot be a directory is a problem of the app.
  */
 void lock_set_services(struct lock_set *s, int64_t app_id, const struct strv *services);
+/* Roots of older places that appeared, or were made anew, since the last look: nothing wakes us for those. Cheap. */
+void lock_set_look(struct lock_set *s);
 /* Apps known from declarations or found on disk. */
 const struct lock_views *
 lock_set_views(struct lock_set *s); /* valid until the next call into the set or the next loop turn */
@@ -137,6 +139,8 @@ struct lock_container { /* a running container of a service */
 	int64_t app_id;
 	const char *service, *id;
 };
+/* May a scan begin now? Else lock_set_explain() waits for the end of this second. */
+bool lock_set_explain_is_due(const struct lock_set *s);
 /* `known` false: nobody can tell now which containers run (the engine is away), so none is believed stopped. */
 void lock_set_explain(struct lock_set *s, const struct lock_container *running, size_t n, bool known, loop_fn *done,
 		      void *ctx);

@@ -161,6 +161,12 @@ void lock_bases_look(struct lock_set *s)
 	}
 }
 
+void lock_set_look(struct lock_set *s)
+{
+	lock_bases_look(s);
+	lock_set_settle(s);
+}
+
 void lock_base_on_event(void *base, unsigned events)
 {
 	struct lock_base *b = base;

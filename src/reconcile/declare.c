@@ -106,6 +106,7 @@ static void note_adopted(struct reconcile *r)
 void declare_locks(struct reconcile *r)
 {
 	note_adopted(r);
+	lock_set_look(r->o.locks);
 	for (size_t i = 0; i < r->ledger.n_apps; i++) {
 		int64_t id = r->ledger.apps[i];
 		const struct lock_app_view *locks = lock_views_app(lock_set_views(r->o.locks), id);

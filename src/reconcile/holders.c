@@ -111,11 +111,16 @@ static void on_blocked_explained(void *ctx)
 void holders_wait_began(struct reconcile *r, struct wait_row *row)
 {
 	const struct lock_view *lock = lock_in_the_way(r, row->app_id);
-	struct telling *t = mem_new(1, sizeof(*t));
+	struct telling *t;
 
 	row->path = mem_strdup(lock ? lock->path : NULL);
 	row->lock_service = mem_strdup(lock ? lock->service : row->services);
 	row->lock_since_ms = lock ? lock->since_ms : 0;
+	if (!lock_set_explain_is_due(r->o.locks)) { /* one wait after the other: none of them is worth a delay */
+		holders_tell_blocked(r, row);
+		return;
+	}
+	t = mem_new(1, sizeof(*t));
 	row->explaining = ++r->explains; /* rows move: a number stays */
 	*t = (struct telling){.r = r, .number = row->explaining};
 	reconcile_explain_locks(r, on_blocked_explained, t);

@@ -120,6 +120,7 @@ struct running {
 	int64_t started_ms;
 	struct http_call *call; /* NULL when no call of it is under way */
 	bool over;              /* no longer in flight for the planner; its call may still end */
+	bool sent;              /* a stop: the engine was asked for it */
 	bool settling;          /* the engine answered: the subject is being read again */
 	struct err err;
 	int percent;             /* pull */

@@ -101,7 +101,7 @@ static void over(struct running *s)
 		note_success(s);
 	} else if (s->err.code != -ECANCELED) {
 		failure_add(r, s->subject, s->app_id, s->err.msg);
-		if (s->kind == STEP_STOP)
+		if (s->kind == STEP_STOP && s->sent)
 			failure_find(r, s->subject)->stops++;
 	}
 	reconcile_mark_changed(r);
@@ -357,7 +357,7 @@ static int check_locks(struct running *s)
 		return 0;
 	rc = lock_take(r->o.locks, s->app_id, LOCK_FORCE_NONE, &s->err);
 	if (rc == 0)
-		app->taken_ms = loop_now_ms(r->o.loop);
+		app_row(r, s->app_id)->taken_ms = loop_now_ms(r->o.loop); /* rows move while locks are told of */
 	if (rc <= 0)
 		return rc;
 	view = lock_views_app(lock_set_views(r->o.locks), s->app_id);
@@ -377,6 +377,7 @@ static void begin_stop(struct running *s)
 		return;
 	}
 	reconcile_hold(r);
+	s->sent = true;
 	if (f && f->stops >= FORCE_REMOVE_AFTER)
 		s->call = engine_container_remove(r->o.engine, s->container_id, true, on_answer, s);
 	else

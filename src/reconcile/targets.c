@@ -134,13 +134,13 @@ static void adopt(struct reconcile *r, struct target *t, const char *text, size_
 	r->ledger.seq++;
 	r->ledger.dirty = true;
 	ledger_clear_force(r, 0);
-	for (size_t i = 0; keep_force && i < t->n_apps; i++)
-		ledger_set_force(r, t->apps[i].id, r->ledger.generation);
 	forget_unarmed(r);
 	failures_clear_all(r);
 	history_clear_all(r);
 	ledger_clear_made(r);
 	ledger_note_target(r);
+	for (size_t i = 0; keep_force && i < r->ledger.n_apps; i++) /* also those that the new target removes */
+		ledger_set_force(r, r->ledger.apps[i], r->ledger.generation);
 	ledger_save_target(r);
 	r->cache.images_checked = false;
 	if (r->cache.current.known) /* somebody may have loaded its images a moment ago: look before pulling */
