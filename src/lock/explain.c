@@ -243,6 +243,19 @@ static void on_answer(void *ctx)
 	call_all(STEAL(s->explain.known_already));
 }
 
+void lock_set_explain_hurry(struct lock_set *s)
+{
+	struct lock_explain *x = &s->explain;
+	struct lock_waiter **rest = x->working ? &x->later : &x->now, **end = &x->known_already;
+
+	loop_timer_stop(&x->pace);
+	while (*end)
+		end = &(*end)->next;
+	*end = STEAL(*rest);
+	if (x->known_already)
+		loop_deferred_schedule(&x->answer);
+}
+
 bool lock_set_explain_is_due(const struct lock_set *s)
 {
 	return !s->explain.began || loop_now_ms(s->loop) - s->explain.began_ms >= SCAN_EVERY_MS;

@@ -139,6 +139,8 @@ struct lock_container { /* a running container of a service */
 	int64_t app_id;
 	const char *service, *id;
 };
+/* The end is near: who waits for a scan that has not begun is answered now, from what is known. */
+void lock_set_explain_hurry(struct lock_set *s);
 /* May a scan begin now? Else lock_set_explain() waits for the end of this second. */
 bool lock_set_explain_is_due(const struct lock_set *s);
 /* `known` false: nobody can tell now which containers run (the engine is away), so none is believed stopped. */

@@ -249,6 +249,7 @@ void reconcile_stop(struct reconcile *r, loop_fn *stopped, void *ctx)
 	steps_cancel_pulls(r);
 	holders_tell_all(r);
 	flapping_tell_all(r);
+	lock_set_explain_hurry(r->o.locks);
 	give_back_locks(r);
 	if (!r->started) /* nothing was changed by us yet */
 		r->ledger.dirty = false;
