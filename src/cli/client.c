@@ -247,6 +247,11 @@ void client_note_unreachable(struct client *c, const struct err *err)
 		err->msg);
 }
 
+void client_note_busy(struct client *c, const char *path, int status)
+{
+	err_set(&c->problem, -EAGAIN, "the supervisor at %s answers %d to %s for now", c->address, status, path);
+}
+
 int client_call(struct client *c, const char *method, const char *path, const char *json_body, size_t len,
 		struct client_answer *out)
 {

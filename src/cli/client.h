@@ -58,6 +58,8 @@ int client_call(struct client *c, const char *method, const char *path, const ch
 const char *client_problem(const struct client *c);
 /* Says on stderr why this answer is no success; returns CLI_FAILED. */
 int client_refused(const struct client *c, const char *path, const struct client_answer *a);
+/* The supervisor answers, but not now (5xx, 429): the words of client_problem() from here on. */
+void client_note_busy(struct client *c, const char *path, int status);
 /* Says client_problem() on stderr; returns CLI_UNREACHABLE. */
 int client_unreachable(const struct client *c);
 /* GET that must be answered 200 with JSON. 0, or an exit code after a sentence. */

@@ -92,6 +92,10 @@ static int look_at(struct client *c, const struct show *s, bool json, bool quiet
 		} else if (client_call(c, "GET", s->paths[i], NULL, 0, a) != 0) {
 			l->unreachable = true;
 			rc = CLI_UNREACHABLE;
+		} else if (a->status >= 500 || a->status == 429) { /* too busy, or restarting: it will be over */
+			client_note_busy(c, s->paths[i], a->status);
+			l->unreachable = true;
+			rc = CLI_UNREACHABLE;
 		} else if (a->status != 200 || !a->json) {
 			rc = client_refused(c, s->paths[i], a);
 		}

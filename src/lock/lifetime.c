@@ -12,6 +12,11 @@
 #include "lock/set.h"
 #include "util/mem.h"
 
+/*
+ * A lock that appears although its service is said to be stopped: the engine may have started it again, and its event
+ * be on the way. The lock counts, until so much time has passed that the event would have come.
+ */
+#define START_IS_TOLD_MS     10000
 #define AGE_MAX_MS           (INT64_C(1000) * 86400 * 365 * 1000) /* what is more is for ever as well */
 #define STARTING_ENTRIES_MAX 20000
 
@@ -27,19 +32,37 @@ const char *lock_lapse_name(enum lock_lapse lapse)
 	return names[lapse];
 }
 
+/* Is the lock from before its application stopped, as far as we were told? */
+static bool is_from_before(const struct lock_dir *d, size_t i, int64_t stopped_ms)
+{
+	int64_t seen_ms = d->slots[i].observed_ms;
+
+	return seen_ms <= stopped_ms || loop_now_ms(d->app->set->loop) - seen_ms >= START_IS_TOLD_MS;
+}
+
 enum lock_lapse lock_slot_lapse(const struct lock_dir *d, size_t i)
 {
 	const struct lock_slot *slot = &d->slots[i];
 
 	if (slot->breaking != LOCK_COUNTS) /* emptying a directory touches it */
 		return slot->breaking;
-	if (d->place->persistent && d->app->stopped)
+	if (d->place->persistent && d->app->stopped && is_from_before(d, i, d->app->stopped_ms))
 		return LOCK_LAPSE_STOPPED;
-	if (d->ignored)
+	if (d->ignored && is_from_before(d, i, d->ignored_ms))
 		return LOCK_LAPSE_IGNORED;
 	if (d->max_age_ms && loop_now_ms(d->app->set->loop) - slot->young_ms >= d->max_age_ms)
 		return LOCK_LAPSE_AGE;
 	return LOCK_COUNTS;
+}
+
+int64_t lock_slot_lapses_at(const struct lock_dir *d, size_t i)
+{
+	const struct lock_slot *slot = &d->slots[i];
+	int64_t age_ms = d->max_age_ms ? slot->young_ms + d->max_age_ms : 0, told_ms = 0;
+
+	if (d->ignored || (d->place->persistent && d->app->stopped))
+		told_ms = slot->observed_ms + START_IS_TOLD_MS;
+	return told_ms && (!age_ms || told_ms < age_ms) ? told_ms : age_ms;
 }
 
 void lock_slot_renew(struct lock_dir *d, size_t i, const struct lock_entry *now)
@@ -71,6 +94,8 @@ void lock_set_lifetime(struct lock_set *s, int64_t app_id, const char *service, 
 
 	if (!d || !d->declared || (d->ignored == ignored && d->max_age_ms == age))
 		return;
+	if (ignored && !d->ignored)
+		d->ignored_ms = loop_now_ms(s->loop);
 	d->ignored = ignored;
 	d->max_age_ms = age;
 	lock_app_recount(a);
@@ -84,6 +109,7 @@ void lock_set_running(struct lock_set *s, int64_t app_id, bool running)
 	if (!a || a->stopped == !running)
 		return;
 	a->stopped = !running;
+	a->stopped_ms = loop_now_ms(s->loop);
 	lock_app_recount(a);
 	lock_set_settle(s);
 }

@@ -90,14 +90,15 @@ int lock_set_prepare(struct lock_set *s, int64_t app_id, const char *service, st
 
 /*
  * Lifetimes (spec 6, opt-in by label). `ignored`: the service has no running container and its owner wants no lock of
- * such a one to count. `max_age_ms` (0: none): a lock older than this counts no more; its age is what we saw of it by
+ * such a one to count; one that appears after that counts for ten seconds more, as the start of its container may not
+ * have been told yet. `max_age_ms` (0: none): a lock older than this counts no more; its age is what we saw of it by
  * the monotonic clock, and touching the entry (mtime) makes it young again. When an age is reached `changed` follows. A
  * lock that does not count is broken by the next take, which says so (LOCK_EVENT_OVERRIDDEN). Cheap when nothing
  * changed; unknown services are ignored.
  */
 void lock_set_lifetime(struct lock_set *s, int64_t app_id, const char *service, bool ignored, int64_t max_age_ms);
-/* Does any container of the app run? While none does, a lock at L3 (it outlives reboots) does not count. True until
- * told. */
+/* Does any container of the app run? While none does, a lock at L3 (it outlives reboots) does not count, by the same
+ * rule. True until told. */
 void lock_set_running(struct lock_set *s, int64_t app_id, bool running);
 /* The first container of the app is about to be started: a lock at L3 that is not ours is removed (spec 2). */
 void lock_set_starting(struct lock_set *s, int64_t app_id);

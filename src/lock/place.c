@@ -115,11 +115,16 @@ static bool is_same_directory(int fd, int other)
 	       a.st_dev == b.st_dev;
 }
 
-/* One that was removed has no link left: its watch is silent as long as we have it open. */
+/* As it was, there or not. One that was removed has no link left: its watch is silent as long as we have it open. */
 static bool is_still_there(const struct lock_base *b)
 {
 	struct stat st;
 
+	if (b->path && b->fd < 0) { /* one that is missing for good costs one call */
+		AUTO_FREE char *path = mem_printf("%s%s", b->set->host_root, b->path);
+
+		return lstat(path, &st) < 0 && errno == ENOENT;
+	}
 	return b->fd >= 0 && b->watch.entry && fstat(b->fd, &st) == 0 && st.st_nlink > 0;
 }
 

@@ -67,6 +67,7 @@ struct lock_dir {
 	bool declared;          /* counts now; else it is kept only for what is ours in it */
 	bool unsure;            /* could not be read (no descriptor, say): the slots are as they were */
 	bool ignored;           /* lock_set_lifetime() */
+	int64_t ignored_ms;     /* loop time: since when */
 	int64_t max_age_ms;
 	struct lock_watch watch;
 	char *problem;
@@ -79,16 +80,17 @@ struct lock_app {
 	struct strv declared;   /* as given */
 	struct lock_dir **dirs; /* in the order of taking: L3, L2, then L1 sorted by service */
 	size_t n_dirs, dirs_capacity;
-	bool holding;  /* taken or adopted, and not released */
-	bool leftover; /* adopted, and not taken since */
-	bool for_all;  /* held by lock_take_all() alone */
-	bool stopped;  /* no container of it runs */
+	bool holding;       /* taken or adopted, and not released */
+	bool leftover;      /* adopted, and not taken since */
+	bool for_all;       /* held by lock_take_all() alone */
+	bool stopped;       /* no container of it runs, */
+	int64_t stopped_ms; /* loop time: since when */
 	struct lock_watch watch;
 	char *problem;
 	char *dir_problem; /* of its directory below the lock root */
 	/* Counted from the slots by lock_app_recount(). Blocking: foreign and counts. */
 	size_t n_foreign, n_blocking, n_ours, n_wanted_missing, n_refused, n_unsure;
-	int64_t age_at_ms; /* loop time when the next blocking lock has reached its age; 0: none */
+	int64_t age_at_ms; /* loop time when the next blocking lock may count no more; 0: none */
 };
 struct lock_waiter;
 struct lock_explain { /* scans for holders */
@@ -168,6 +170,8 @@ void lock_base_on_event(void *base, unsigned events);
 
 /* lifetime.c */
 enum lock_lapse lock_slot_lapse(const struct lock_dir *d, size_t i); /* now */
+/* Loop time when a lock that counts now will do so no more, if nothing happens to it; 0: never. */
+int64_t lock_slot_lapses_at(const struct lock_dir *d, size_t i);
 const char *lock_lapse_name(enum lock_lapse lapse);
 /* The slot was read again and is the same lock. */
 void lock_slot_renew(struct lock_dir *d, size_t i, const struct lock_entry *now);

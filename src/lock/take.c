@@ -72,9 +72,8 @@ static const char *force_name(enum lock_force force)
 }
 
 /*
- * May what is in the way go? Then it goes, and that is told. A lock whose time is over goes only if it was known before
- * this turn of the loop: one made a moment ago may be of a container of whose start we were not told yet. 1: it stays, or not all of
- * it is gone yet.
+ * May what is in the way go? Then it goes, and that is told. It is judged by what is there at this moment: another lock
+ * than the one whose time was over is judged anew. 1: it stays, or not all of it is gone yet.
  */
 static int slot_clear(struct taking *t, struct lock_dir *d, size_t i, int fd, struct err *err)
 {
@@ -89,7 +88,7 @@ static int slot_clear(struct taking *t, struct lock_dir *d, size_t i, int fd, st
 	if (!slot->e.exists || slot->e.ours)
 		return 0;
 	lapse = lock_slot_lapse(d, i);
-	if (!t->force && (lapse == LOCK_COUNTS || slot->observed_ms == loop_now_ms(t->set->loop)))
+	if (lapse == LOCK_COUNTS && !t->force)
 		return 1;
 	rc = lock_entry_break(fd, d->place->names[i], &t->break_budget, err);
 	if (rc < 0)
@@ -218,6 +217,7 @@ static int app_take(struct taking *t, struct err *err)
 
 	if (a->problem)
 		return err_set(err, -EINVAL, "%s", a->problem);
+	lock_bases_find(a); /* an app's directory that appeared in a root: its event may be unread */
 	t->quick = !t->force && !a->n_foreign && !a->n_unsure;
 	if (t->quick)
 		rc = names_take(t, err);

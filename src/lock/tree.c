@@ -234,13 +234,14 @@ static void recount_slot(struct lock_app *a, const struct lock_dir *d, size_t i,
 	a->n_wanted_missing += d->declared && !ours;
 	if (slot->lapse != lapse) {
 		a->set->views_stale = true;
-		a->set->dirty |= lapse == LOCK_LAPSE_AGE; /* the others somebody told us */
+		a->set->dirty |= lapse != LOCK_COUNTS;
 		slot->lapse = lapse;
 	}
-	if (foreign && lapse == LOCK_COUNTS && d->max_age_ms) {
-		int64_t at_ms = slot->young_ms + d->max_age_ms;
+	if (foreign && lapse == LOCK_COUNTS) {
+		int64_t at_ms = lock_slot_lapses_at(d, i);
 
-		a->age_at_ms = a->age_at_ms && a->age_at_ms < at_ms ? a->age_at_ms : at_ms;
+		if (at_ms && (!a->age_at_ms || at_ms < a->age_at_ms))
+			a->age_at_ms = at_ms;
 	}
 }
 

@@ -11,6 +11,8 @@ static enum lock_app_state app_state(const struct lock_app *a)
 {
 	bool removed = a->leftover && !a->n_ours && !a->n_wanted_missing; /* what was adopted, by somebody else */
 
+	if (!a->holding && a->n_ours) /* back in sight (a directory moved away and back): to be released */
+		return LOCK_LOST;
 	if (!a->holding || removed)
 		return LOCK_FREE;
 	return a->n_wanted_missing ? LOCK_LOST : LOCK_HELD;

@@ -8,7 +8,8 @@
 #include "plan/internal.h"
 
 struct memo_entry {
-	char *subject, *image, *key; /* image: its id, NULL as long as it cannot be told */
+	char *subject, *image, *key; /* image: its id, NULL: it is not here */
+	bool has_config;             /* … and what it says is known */
 	struct service_config config;
 };
 struct plan_memo {
@@ -75,11 +76,12 @@ void plan_memo_begin(struct plan_memo *m, const struct plan_input *in)
 const struct service_config *plan_memo_config(struct plan_memo *m, const struct plan_input *in,
 					      const struct plan_service *s, const char *key)
 {
-	const char *image = s->image && s->image->has_config ? s->image->id : NULL;
+	const char *image = s->image ? s->image->id : NULL;
+	bool has_config = s->image && s->image->has_config;
 	size_t i = position(m, s->subject);
 	struct memo_entry *e = i < m->n && strcmp(m->v[i]->subject, s->subject) == 0 ? m->v[i] : NULL;
 
-	if (e && str_eq(e->image, image) && str_eq(e->key, key))
+	if (e && e->has_config == has_config && str_eq(e->image, image) && str_eq(e->key, key))
 		return &e->config;
 	if (!e) {
 		mem_reserve(&m->v, &m->capacity, m->n + 1, sizeof(*m->v));
@@ -91,6 +93,7 @@ const struct service_config *plan_memo_config(struct plan_memo *m, const struct 
 	e = m->v[i] = mem_new(1, sizeof(*e));
 	e->subject = mem_strdup(s->subject);
 	e->image = mem_strdup(image);
+	e->has_config = has_config;
 	e->key = mem_strdup(key);
 	service_resolve(in->target, s->app->want, s->want, s->image, in->facts, key, &e->config);
 	return &e->config;

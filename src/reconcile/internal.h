@@ -7,6 +7,7 @@
  *   watch.c      the engine comes and goes; its events
  *   declare.c    which lock directories count, and for how long a lock in them does
  *   steps.c      the life of a step
+ *   steps_locks.c  those that are about locks
  *   failures.c   backoff by subject, and the brake on steps that have no effect
  *   holders.c    who holds the locks that make us wait
  *   waits.c      since when, app settled, blocked and resumed
@@ -236,6 +237,13 @@ void cache_wait_run(struct waiter *list);
 void steps_start(struct reconcile *r, struct plan_step *s);
 void steps_drop_unwanted(struct reconcile *r, const struct plan *p);
 void steps_cancel_pulls(struct reconcile *r);
+/* steps_locks.c: take_locks and release_locks, at once */
+void steps_run_locks(struct reconcile *r, const struct plan_step *step);
+/*
+ * Once more the truth, right before what cannot be recalled: an event may be unread that says that a lock of ours is
+ * gone and an application's stands in its place. Taken in this very turn, there is nothing to look at. 0, or s->err.
+ */
+int steps_check_locks(struct running *s);
 /* Does this event only tell of a step of ours that reads its container again anyway? */
 bool steps_will_look(const struct reconcile *r, const struct engine_event *ev);
 void steps_container_changed(struct reconcile *r, const char *id);

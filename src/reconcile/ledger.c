@@ -141,7 +141,9 @@ static void arm_kept_rows(struct reconcile *r)
 	for (size_t i = 0; i < r->ledger.n_removed; i++) {
 		const struct lock_app_view *app = lock_views_app(views, r->ledger.removed[i].app_id);
 
-		r->ledger.removed[i].armed |= rebooted || (app && app->leftover);
+		if (r->ledger.removed[i].armed || !(rebooted || (app && app->leftover)))
+			continue;
+		r->ledger.removed[i].armed = r->ledger.dirty = true; /* the next run may find no leftover any more */
 	}
 }
 

@@ -321,10 +321,16 @@ static void begin_create(struct running *s, const struct plan_step *step)
 	buf_deinit(&body);
 }
 
-static bool app_runs(const struct reconcile *r, int64_t app_id)
+/* Also one that is about to: what it does from its first moment on comes after the start that we are at. */
+static bool app_runs(const struct running *start)
 {
+	const struct reconcile *r = start->r;
+
+	for (const struct running *s = r->running; s; s = s->next)
+		if (s != start && s->app_id == start->app_id && s->kind == STEP_START && !s->over)
+			return true;
 	for (size_t i = 0; i < r->cache.current.n_containers; i++)
-		if (r->cache.current.containers[i].app_id == app_id &&
+		if (r->cache.current.containers[i].app_id == start->app_id &&
 		    r->cache.current.containers[i].state == CONTAINER_RUNNING)
 			return true;
 	return false;
@@ -332,7 +338,7 @@ static bool app_runs(const struct reconcile *r, int64_t app_id)
 
 static void begin_start(struct running *s)
 {
-	if (!app_runs(s->r, s->app_id))
+	if (!app_runs(s))
 		lock_set_starting(s->r->o.locks, s->app_id);
 	if (lock_set_prepare(s->r->o.locks, s->app_id, s->service, &s->err) < 0) {
 		over(s);
@@ -342,37 +348,13 @@ static void begin_start(struct running *s)
 	s->call = engine_container_start(s->r->o.engine, s->container_id, on_answer, s);
 }
 
-/*
- * Once more the truth, right before what cannot be recalled: an event may be unread that says that a lock of ours is
- * gone and an application's stands in its place. Taken in this very turn, there is nothing to look at.
- */
-static int check_locks(struct running *s)
-{
-	struct reconcile *r = s->r;
-	struct app_row *app = app_row(r, s->app_id);
-	const struct lock_app_view *view;
-	int rc;
-
-	if (app->taken_ms == loop_now_ms(r->o.loop))
-		return 0;
-	rc = lock_take(r->o.locks, s->app_id, LOCK_FORCE_NONE, &s->err);
-	if (rc == 0)
-		app_row(r, s->app_id)->taken_ms = loop_now_ms(r->o.loop); /* rows move while locks are told of */
-	if (rc <= 0)
-		return rc;
-	view = lock_views_app(lock_set_views(r->o.locks), s->app_id);
-	if (view && (view->blocked || view->state != LOCK_HELD)) /* the planner sees it, too: its turn */
-		return err_set(&s->err, -ECANCELED, "its update lock was taken away");
-	return err_set(&s->err, -EBUSY, "a lock is in the way that cannot be seen");
-}
-
 static void begin_stop(struct running *s)
 {
 	struct reconcile *r = s->r;
 	const struct container *c = cache_find_container(r, s->container_id);
 	const struct failure *f = failure_find(r, s->subject);
 
-	if (check_locks(s) < 0) {
+	if (steps_check_locks(s) < 0) {
 		over(s);
 		return;
 	}
@@ -450,64 +432,6 @@ static void begin_call(struct running *s)
 	}
 }
 
-/* Taking and giving back are a few system calls: over before this returns, and the plan is made anew in the same turn.
- */
-static void run_release(struct reconcile *r, const struct plan_step *step)
-{
-	AUTO_FREE char *subject = mem_printf("unlock %lld", (long long)step->app_id);
-	struct err err = {0};
-
-	if (lock_release(r->o.locks, step->app_id, &err) < 0) {
-		failure_add(r, subject, step->app_id, err.msg);
-		log_warn("step_failed", kv_str("kind", plan_step_kind_name(step->kind)), kv_app(step->app_id),
-			 kv_str("err", err.msg));
-		event_locks_failed(r, step, err.msg);
-	} else {
-		failure_clear(r, subject);
-		ledger_disarm_running(r, step->app_id);
-	}
-	reconcile_poke(r);
-}
-
-static void run_locks(struct reconcile *r, const struct plan_step *step)
-{
-	struct err err = {0};
-	int rc;
-
-	if (step->kind == STEP_RELEASE_LOCKS) {
-		run_release(r, step);
-		return;
-	}
-	if (!ledger_record_removed(r, step->app_id, &step->replaces)) {
-		const struct failure *f = failure_find(r, "store ledger");
-
-		if (f) { /* nothing is stopped that a crash would leave down */
-			err_set(&err, -EIO, "cannot record what is about to be stopped: %s", f->error);
-			failure_add(r, step->subject, step->app_id, err.msg);
-			reconcile_poke(r);
-		}
-		return; /* else it is being written, and its end comes back here */
-	}
-	declare_app(r, step->app_id, &step->locks);
-	rc = lock_take(r->o.locks, step->app_id, step->force, &err);
-	if (rc < 0) {
-		failure_add(r, step->subject, step->app_id, err.msg);
-		log_warn("step_failed", kv_str("kind", plan_step_kind_name(step->kind)), kv_app(step->app_id),
-			 kv_str("err", err.msg));
-		event_locks_failed(r, step, err.msg);
-	} else if (rc > 0) {
-		const struct lock_app_view *view = lock_views_app(lock_set_views(r->o.locks), step->app_id);
-
-		if (!view || !view->blocked) /* cannot be explained by what is seen: try again later, not at once */
-			failure_add(r, step->subject, step->app_id, "a lock is in the way that cannot be seen");
-	} else {
-		failure_clear(r, step->subject);
-		ledger_arm_removed(r, step->app_id);
-		app_row(r, step->app_id)->taken_ms = loop_now_ms(r->o.loop);
-	}
-	reconcile_poke(r);
-}
-
 /*
  * A container that we made for this very target, and that reads back different: the engine (or the kernel) does not
  * keep a setting. It is made anew once more, in case somebody was in between; after that it is taken as it is until the
@@ -537,7 +461,7 @@ void steps_start(struct reconcile *r, struct plan_step *step)
 	struct running *s;
 
 	if (step->kind == STEP_TAKE_LOCKS || step->kind == STEP_RELEASE_LOCKS) {
-		run_locks(r, step);
+		steps_run_locks(r, step);
 		return;
 	}
 	if (step->kind == STEP_PULL && r->cache.lists[LIST_IMAGES].in_flight)

@@ -113,7 +113,7 @@ class Example:
         with open(f"{self.work}/{name}", "w") as f:
             f.write(text)
         os.chmod(f"{self.work}/{name}", 0o755)
-        return f"/work/{name}"
+        return f"/example/{name}"
 
     def sh(self, text):
         return ["sh", self.put("example.sh", text)]
@@ -131,7 +131,7 @@ class Example:
         done = subprocess.run([shutil.which("musl-gcc") or "cc", "-static", "-Wall", "-Wextra", "-Werror",
                                "-o", "example", "example.c", "beside.c"], cwd=self.work, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return ["/work/example"]
+        return ["/example/example"]
 
     def run(self):
         self.process = self.engine.spawn(self.container, *self.argv)

@@ -500,15 +500,18 @@ static void read_line_of(FILE *from, char *to, size_t size)
 #define NO_LOCKS "{\"override\":false,\"locks\":[],\"waiting\":[]}"
 
 /* One lock, then none, each once; then it ends, because nobody reads it any more. */
-static void watch(const char *address)
+static void watch(struct api *a, bool by_socket)
 {
-	char line[4096], words[256];
+	char line[4096], words[512];
 	char *argv[ARGS_MAX];
 	int to[2], argc, status;
 	pid_t pid;
 	FILE *from;
 
-	snprintf(words, sizeof(words), "locks --watch --json --api %s", address);
+	if (by_socket)
+		snprintf(words, sizeof(words), "locks --watch --json --api unix:%s", a->socket);
+	else
+		snprintf(words, sizeof(words), "locks --watch --json --api http://127.0.0.1:%u", a->port);
 	argc = split_arguments(words, argv);
 	assert_int_equal(pipe2(to, O_CLOEXEC), 0);
 	fflush(NULL);
@@ -539,12 +542,8 @@ static void watch_prints_one_document_a_line_when_more_than_the_age_changed(void
 		{"GET /v2/locks", 200, LOCK("1005")},
 		{"GET /v2/locks", 200, NO_LOCKS},
 	};
-	struct api *a = *state;
-	char address[256];
-
-	PLAY(a, script, NULL);
-	snprintf(address, sizeof(address), "http://127.0.0.1:%u", a->port);
-	watch(address);
+	PLAY(*state, script, NULL);
+	watch(*state, false);
 }
 
 static void watch_follows_over_a_socket(void **state)
@@ -554,12 +553,8 @@ static void watch_follows_over_a_socket(void **state)
 		{"GET /v2/locks", 200, LOCK("5")},
 		{"GET /v2/locks", 200, NO_LOCKS},
 	};
-	struct api *a = *state;
-	char address[256];
-
-	PLAY(a, script, NULL);
-	snprintf(address, sizeof(address), "unix:%s", a->socket);
-	watch(address);
+	PLAY(*state, script, NULL);
+	watch(*state, true);
 }
 
 static void watch_looks_again_now_and_then_where_there_are_no_events(void **state)
@@ -569,12 +564,21 @@ static void watch_looks_again_now_and_then_where_there_are_no_events(void **stat
 		{"GET /v2/locks", 200, LOCK("5")},
 		{"GET /v2/locks", 200, NO_LOCKS},
 	};
-	struct api *a = *state;
-	char address[256];
+	PLAY(*state, script, NULL);
+	watch(*state, false);
+}
 
-	PLAY(a, script, NULL);
-	snprintf(address, sizeof(address), "http://127.0.0.1:%u", a->port);
-	watch(address);
+static void watch_looks_again_when_the_supervisor_is_too_busy_for_a_moment(void **state)
+{
+	static const struct reply script[] = {
+		{"GET /v2/events", 200, "(stream)"},
+		{"GET /v2/locks", 200, LOCK("5")},
+		{"GET /v2/locks", 503, "too many connections"},
+		{"GET /v2/locks", 200, NO_LOCKS},
+	};
+
+	PLAY(*state, script, NULL);
+	watch(*state, false);
 }
 
 static void watch_ends_when_the_first_look_fails(void **state)
@@ -788,6 +792,7 @@ int main(void)
 		TEST(watch_prints_one_document_a_line_when_more_than_the_age_changed),
 		TEST(watch_follows_over_a_socket),
 		TEST(watch_looks_again_now_and_then_where_there_are_no_events),
+		TEST(watch_looks_again_when_the_supervisor_is_too_busy_for_a_moment),
 		TEST(watch_ends_when_the_first_look_fails),
 		TEST(plan_shows_steps_with_reasons_and_differences),
 		TEST(plan_for_a_file_sends_it_and_tells_every_error),

@@ -180,6 +180,56 @@ static void a_legacy_root_that_appears_later_is_found_when_there_is_reason_to_lo
 	RUN_UNTIL(f->loop, app_view(f, 4));
 }
 
+static void a_legacy_directory_whose_event_is_unread_is_found_by_the_take(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	all_places(f);
+	assert_int_equal(rmdir(below(f, LEGACY_ROOT "/1")), 0);
+	opened(f);
+	DECLARE(f, 1, "web");
+	prepare(f, 1, "web");
+	make_dir(f, LEGACY_ROOT "/1");
+	app_locks(f, L2);
+	assert_int_equal(take(f, 1, false), 1);
+	assert_true(is_blocked(f, 1));
+	assert_int_equal(count_ours(f, 1), 0);
+}
+
+static void what_is_ours_and_comes_back_in_sight_is_to_be_released(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	opened(f);
+	prepare(f, 1, "web");
+	DECLARE(f, 1, "web");
+	assert_int_equal(take(f, 1, false), 0);
+	assert_int_equal(rename(below(f, "1/web"), below(f, "away")), 0);
+	assert_int_equal(release(f, 1), 0);
+	assert_int_equal(state_of(f, 1), LOCK_FREE);
+	assert_int_equal(rename(below(f, "away"), below(f, "1/web")), 0);
+	RUN_UNTIL(f->loop, state_of(f, 1) == LOCK_LOST); /* so that the planner has it released */
+	assert_int_equal(release(f, 1), 0);
+	assert_int_equal(state_of(f, 1), LOCK_FREE);
+	assert_false(exists(f, "1/web/updates.lock"));
+}
+
+static void a_look_finds_a_root_that_appeared(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	f->legacy_root = LEGACY_ROOT;
+	opened(f);
+	lock_set_look(f->set);
+	assert_int_equal(f->n_told, 0);
+	make_dir(f, LEGACY_ROOT);
+	make_dir(f, LEGACY_ROOT "/1");
+	app_locks(f, L2);
+	lock_set_look(f->set);
+	assert_true(is_blocked(f, 1));
+	RUN_UNTIL(f->loop, f->changed); /* and somebody hears of it */
+}
+
 static void a_take_that_looks_closely_finds_a_legacy_root_that_appeared(void **state)
 {
 	struct lock_fixture *f = *state;
@@ -636,6 +686,9 @@ int main(void)
 		LOCK_TEST_NO_SET(directories_of_a_whole_app_are_never_made_nor_changed),
 		LOCK_TEST_NO_SET(roots_that_are_missing_are_no_problem_and_nothing_is_made),
 		LOCK_TEST_NO_SET(a_legacy_root_that_appears_later_is_found_when_there_is_reason_to_look),
+		LOCK_TEST_NO_SET(a_legacy_directory_whose_event_is_unread_is_found_by_the_take),
+		LOCK_TEST_NO_SET(what_is_ours_and_comes_back_in_sight_is_to_be_released),
+		LOCK_TEST_NO_SET(a_look_finds_a_root_that_appeared),
 		LOCK_TEST_NO_SET(a_take_that_looks_closely_finds_a_legacy_root_that_appeared),
 		LOCK_TEST_NO_SET(the_new_base_may_be_a_link_to_the_old_one),
 		LOCK_TEST_NO_SET(a_root_that_others_could_have_made_is_told_once_and_does_not_count),

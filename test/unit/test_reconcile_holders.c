@@ -193,11 +193,53 @@ static void who_asks_is_answered_once_and_never_before_the_call_returns(void **s
 	assert_int_equal(answers, 3);
 }
 
+static void a_wait_soon_after_a_look_is_told_at_once(void **state)
+{
+	struct world *w = *state;
+
+	run_first(w);
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r2: main=img:2");
+	RUN_UNTIL(w->loop, logged(w, " update_blocked "));
+	app_unlocks(w, 1, "main");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r3: main=img:1");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	assert_int_equal(logged(w, " update_blocked "), 2); /* not a second later */
+}
+
+static void the_end_does_not_wait_for_a_look_that_has_not_begun(void **state)
+{
+	struct world *w = *state;
+	unsigned answers = 0;
+	int64_t asked_ms;
+
+	run_first(w);
+	assert_true(app_locks(w, 1, "main"));
+	RUN_UNTIL(w->loop, reconcile_locks(w->r)->n == 1);
+	reconcile_explain_locks(w->r, on_explained, &answers);
+	RUN_UNTIL(w->loop, answers == 1);
+	app_unlocks(w, 1, "main");
+	RUN_UNTIL(w->loop, reconcile_locks(w->r)->n == 0);
+	assert_true(app_locks(w, 1, "main")); /* another one */
+	RUN_UNTIL(w->loop, reconcile_locks(w->r)->n == 1);
+	reconcile_explain_locks(w->r, on_explained, &answers);
+	world_pass(w, 20);
+	assert_int_equal(answers, 1); /* its turn comes a second after the first */
+	asked_ms = loop_now_ms(w->loop);
+	world_close(w);
+	assert_int_equal(answers, 2);
+	assert_true(loop_now_ms(w->loop) - asked_ms < 500);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(an_update_that_waits_tells_whose_lock_it_is_and_why),
 		WORLD_TEST(a_lock_that_force_breaks_is_told_with_its_holder),
+		WORLD_TEST(a_wait_soon_after_a_look_is_told_at_once),
+		WORLD_TEST(the_end_does_not_wait_for_a_look_that_has_not_begun),
 		WORLD_TEST(a_wait_that_ends_before_its_holder_is_known_is_told_first_without_it),
 		WORLD_TEST(at_the_end_a_wait_is_told_too_and_the_scan_is_waited_for),
 		WORLD_TEST(who_asks_is_answered_once_and_never_before_the_call_returns),

@@ -385,6 +385,21 @@ static void force_counts_for_the_document_that_its_look_brings(void **state)
 	assert_int_equal(logged(w, " lock_overridden "), 1);
 }
 
+static void force_counts_for_an_app_that_the_document_of_its_look_removes(void **state)
+{
+	struct world *w = *state;
+
+	fake_add_image(w, "img:1");
+	world_run(w, "1 r1: main=img:1; 2 s1: other=img:1");
+	assert_true(app_locks(w, 2, "other"));
+	reconcile_update(w->r, true, false);
+	offer(w, "1 r1: main=img:1");
+	reconcile_look_done(w->r);
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_int_equal(logged(w, " update_blocked "), 0);
+	assert_int_equal(logged(w, " lock_overridden "), 1);
+}
+
 static void force_does_not_count_for_a_document_that_comes_after_its_look(void **state)
 {
 	struct world *w = *state;
@@ -619,6 +634,7 @@ int main(void)
 		WORLD_TEST(a_source_that_cannot_be_read_is_told_once_until_it_is_well),
 		WORLD_TEST(force_breaks_the_lock_in_the_apply_that_is_blocked_and_ends_with_it),
 		WORLD_TEST(force_counts_for_the_document_that_its_look_brings),
+		WORLD_TEST(force_counts_for_an_app_that_the_document_of_its_look_removes),
 		WORLD_TEST(force_does_not_count_for_a_document_that_comes_after_its_look),
 		WORLD_TEST(force_does_not_count_for_what_changes_after_its_app_settled),
 		WORLD_TEST(force_outlives_a_restart_until_the_app_settles),
