@@ -49,7 +49,7 @@ struct hold_lock {
 	int dir, fd; /* while taken: the directory it was taken in, the lock file itself; else -1 */
 };
 enum hold_taken { HOLD_TAKEN, HOLD_HELD, HOLD_NO_DIRECTORY };
-/* One attempt, exclusively. Or HOLD_EXIT of a failure: negative errno after a sentence on stderr. */
+/* One attempt, exclusively: an enum hold_taken; or a negative errno after a sentence on stderr. */
 int hold_take(const struct hold_options *o, struct hold_lock *lock);
 /* Removes the lock if the name still is the file that we made; a sentence on stderr when not. 0, or -1 when it could not
  * be removed. Closes everything. */

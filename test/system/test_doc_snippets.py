@@ -101,7 +101,7 @@ class Example:
 
     def __init__(self, lab, engine, image, snippet):
         self.engine = engine
-        main = service(image, env={"PATH": "/work:/usr/bin"}, volumes=["work:/work"])
+        main = service(image, env={"PATH": "/example:/usr/bin"}, volumes=["work:/example"])
         self.s = lab.run(document(app(1, "r1", {"main": main}, volumes={"work": {}})), 1, "r1")
         self.container = engine.container(1, "main")["Id"]
         self.work = engine.get("/volumes/1_work")["Mountpoint"]
