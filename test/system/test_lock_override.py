@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from follower import Follower
 from lock_app import VOLUME, Record
 from story import in_order, take, told
 from supervisor import command
@@ -282,19 +283,26 @@ def test_a_variable_of_one_service_breaks_the_lock_of_another_of_its_app(lab, en
 # ---- lifetimes
 
 
-def stopped(lab, engine, s):
-    """The service of app 1 has ended by itself, and left its lock."""
+def crash(engine, s, container):
+    """The supervisor was told of it when this returns."""
+    events = Follower(s.api)
+    engine.call("POST", f"/containers/{container}/kill")
+    events.wait("container", containerId=container, state="exited")
+    events.close()
+
+
+def crashed(engine, s):
+    """The service of app 1 took its lock and crashed with it."""
     c = engine.container(1, "main")["Id"]
-    engine.wait_exit(c)
-    s.hold(1, "main")
+    assert take(engine, c)
     s.wait("lock_seen")
+    crash(engine, s, c)
     return c
 
 
 def test_a_stopped_service_whose_label_says_so_holds_back_nothing(lab, engine, releases):
-    ended = {"mode": "crash", "restart": "no", "labels": {IGNORE: "1"}}
-    s = lab.run(releases(1, **ended), 1, "r1")
-    stopped(lab, engine, s)
+    s = lab.run(releases(1, restart="no", labels={IGNORE: "1"}), 1, "r1")
+    crashed(engine, s)
     lab.write(releases(2, labels={IGNORE: "1"}))
     s.settled(1, "r2")
     names_whose(s.wait("lock_overridden"), "ignore-when-stopped")
@@ -304,8 +312,8 @@ def test_a_stopped_service_whose_label_says_so_holds_back_nothing(lab, engine, r
 
 def test_without_the_label_a_stopped_service_holds_back_its_app_until_a_target_brings_it(lab, engine, releases):
     """The label of the target counts although the container that left the lock has none: it frees a stuck device."""
-    s = lab.run(releases(1, mode="crash", restart="no"), 1, "r1")
-    c = stopped(lab, engine, s)
+    s = lab.run(releases(1, restart="no"), 1, "r1")
+    c = crashed(engine, s)
     lab.write(releases(2))
     s.wait("update_blocked")
     assert s.cli("update", "--wait").code == 75
@@ -325,7 +333,7 @@ def test_a_running_service_with_that_label_holds_its_lock_until_it_stops(lab, en
     assert s.cli("update", "--wait").code == 75
     assert s.events("lock_overridden") == []
     mark = s.mark()
-    engine.call("POST", f"/containers/{c}/kill")  # a crash; what it held is nobody's now
+    crash(engine, s, c)  # what it held is nobody's now
     names_whose(s.wait("lock_overridden", since=mark), "ignore-when-stopped")
     s.settled(1, "r2", since=mark)
 
