@@ -3,7 +3,12 @@
 
 #include <gnu/libc-version.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "loop/loop.h"
+#include "net/http_client.h"
+#include "net/http_pipe.h"
+#include "util/json.h"
 #include "util/version.h"
 
 static const char help[] =
@@ -21,7 +26,7 @@ static const char help[] =
 	"  lockkeeper lock   [--wait SECONDS] [--reason TEXT] [--flock] [--dir DIR] -- COMMAND [ARG...]\n"
 	"                                        hold this service's update lock while COMMAND runs\n"
 	"  lockkeeper health                     exit 0 if the supervisor is well (for a HEALTHCHECK)\n"
-	"  lockkeeper --version [--verbose]\n"
+	"  lockkeeper --version [--verbose]      ours and the one that is reported; the libraries inside, too\n"
 	"  lockkeeper --help                     and for each: lockkeeper COMMAND --help\n"
 	"\n"
 	"Quick start, on a machine with a Docker engine:\n"
@@ -37,11 +42,39 @@ void cli_print_help(void)
 	fputs(help, stdout);
 }
 
+/* Each library by its own word; "OpenSSL/3.0.22" is written as the others are. */
+static void print_libraries(void)
+{
+	struct http_client_versions v;
+	const char *tls_version;
+
+	http_client_versions(&v);
+	tls_version = v.tls ? strchr(v.tls, '/') : NULL;
+	printf("libuv: %s\n", loop_library_version());
+	printf("llhttp: %s\n", http_parser_version());
+	printf("yajl: %s\n", json_parser_version());
+	if (v.source)
+		printf("libcurl: %s (small, source %s)\n", v.curl, v.source);
+	else
+		printf("libcurl: %s (of the system)\n", v.curl);
+	if (tls_version)
+		printf("%.*s: %s\n", (int)(tls_version - v.tls), v.tls, tls_version + 1);
+	printf("zlib: %s\n", v.zlib ? v.zlib : "none");
+	if (v.resolver)
+		printf("c-ares: %s\n", v.resolver);
+	else
+		printf("c-ares: none (names are looked up by libc, in a thread)\n");
+	printf("libc: glibc %s\n", gnu_get_libc_version());
+#ifdef __clang__
+	printf("compiler: %s\n", __VERSION__);
+#else
+	printf("compiler: gcc %s\n", __VERSION__);
+#endif
+}
+
 void cli_print_version(bool verbose)
 {
 	printf("lockkeeper " LOCKKEEPER_VERSION " (reports " LOCKKEEPER_API_VERSION ")\n");
-	if (!verbose)
-		return;
-	printf("compiler: %s\n", __VERSION__);
-	printf("libc: glibc %s\n", gnu_get_libc_version());
+	if (verbose)
+		print_libraries();
 }

@@ -246,3 +246,8 @@ int64_t loop_wall_ms(void)
 	clock_gettime(CLOCK_REALTIME, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
+
+const char *loop_library_version(void)
+{
+	return uv_version_string();
+}

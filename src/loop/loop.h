@@ -29,6 +29,7 @@ uv_loop_t *loop_uv(struct loop *l);
 
 int64_t loop_now_ms(const struct loop *l); /* monotonic, cached for the turn */
 int64_t loop_wall_ms(void);                /* Unix time */
+const char *loop_library_version(void);    /* of libuv: "1.44.2" */
 struct loop_stalls {
 	int64_t worst_cpu_us, worst_wall_us; /* of one turn's callbacks since start */
 	uint64_t turns;

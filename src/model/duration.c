@@ -52,10 +52,20 @@ static int64_t take_unit(const char **text)
 	return 0;
 }
 
+/* part/scale of a unit, rounded down. Digit by digit, from the last: no product is too large for 64 bits. */
+static int64_t part_of_unit(int64_t part, int64_t scale, int64_t unit)
+{
+	int64_t ns = 0;
+
+	for (; scale > 1; scale /= 10, part /= 10)
+		ns = (part % 10 * unit + ns) / 10;
+	return ns;
+}
+
 bool duration_parse(const char *text, int64_t *ms)
 {
-	const __int128 most = (__int128)DURATION_MAX_MS * 1000000;
-	__int128 sum = 0;
+	const int64_t most = DURATION_MAX_MS * 1000000;
+	int64_t sum = 0;
 	bool first = true;
 
 	do {
@@ -69,11 +79,13 @@ bool duration_parse(const char *text, int64_t *ms)
 		unit = first && !*text ? INT64_C(1000000000) : take_unit(&text);
 		if (!unit)
 			return false;
-		sum += (__int128)whole * unit + (__int128)part * unit / scale;
+		if (whole > (most - sum) / unit)
+			return false;
+		sum += whole * unit + part_of_unit(part, scale, unit); /* less than one unit above most: it fits */
 		if (sum > most)
 			return false;
 		first = false;
 	} while (*text);
-	*ms = (int64_t)(sum / 1000000);
+	*ms = sum / 1000000;
 	return true;
 }

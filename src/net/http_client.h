@@ -20,4 +20,12 @@ struct http_call *http_client_call(struct http_client *c, const struct http_requ
 				   void *ctx);
 void http_client_stop(struct http_client *c, loop_fn *stopped, void *ctx);
 
+/* What is inside, as the libraries tell it: "7.88.1", "OpenSSL/3.0.22". Initialises nothing; the strings are static. */
+struct http_client_versions {
+	const char *curl, *tls, *zlib;
+	const char *resolver; /* c-ares; NULL: a thread asks libc */
+	const char *source;   /* the small libcurl's source package, by version; NULL: the system's libcurl */
+};
+void http_client_versions(struct http_client_versions *out);
+
 #endif

@@ -344,3 +344,11 @@ void http_pipe_stop(struct http_pipe *p, loop_fn *stopped, void *ctx)
 	http_pipe_drop_idle(p);
 	deadlines_deinit(&p->deadlines, on_timer_closed, p);
 }
+
+#define TEXT_OF(x)  TEXT_OF_(x)
+#define TEXT_OF_(x) #x
+
+const char *http_parser_version(void)
+{
+	return TEXT_OF(LLHTTP_VERSION_MAJOR) "." TEXT_OF(LLHTTP_VERSION_MINOR) "." TEXT_OF(LLHTTP_VERSION_PATCH);
+}

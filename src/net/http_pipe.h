@@ -26,4 +26,7 @@ void http_pipe_drop_idle(struct http_pipe *p);
  */
 void http_pipe_stop(struct http_pipe *p, loop_fn *stopped, void *ctx);
 
+/* The version of llhttp, which reads HTTP here and in http_server: "8.1.0". */
+const char *http_parser_version(void);
+
 #endif

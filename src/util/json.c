@@ -7,8 +7,10 @@
 #include "util/json.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <yajl/yajl_parse.h>
+#include <yajl/yajl_version.h>
 
 #include "util/json_value.h"
 #include "util/mem.h"
@@ -421,4 +423,13 @@ void json_free(struct json *root)
 		return;
 	free_blocks(((struct root *)root)->blocks);
 	free(root);
+}
+
+const char *json_parser_version(void)
+{
+	static char text[24];
+	int v = yajl_version();
+
+	snprintf(text, sizeof(text), "%d.%d.%d", v / 10000, v / 100 % 100, v % 100);
+	return text;
 }

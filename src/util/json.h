@@ -14,6 +14,9 @@
 
 #define JSON_DEPTH_MAX 64
 
+/* The version of yajl in the program: "2.1.0". */
+const char *json_parser_version(void);
+
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 struct json; /* one value; a root owns its whole tree */
 

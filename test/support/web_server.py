@@ -26,6 +26,7 @@ class WebServer:
     def __init__(self, certificate=None):
         self.faults, self.requests, self.complaints = [], [], []
         self.body, self.etag, self.token = b"", None, None
+        self.names = ["127.0.0.1", "localhost"]  # that a client may call it by
         self.released = threading.Event()  # ends the faults that hang
         self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -118,7 +119,7 @@ class WebServer:
 
         if method != "GET":
             complain(f"method {method}")
-        if headers.get("host") not in (f"127.0.0.1:{self.port}", f"localhost:{self.port}"):
+        if headers.get("host") not in [f"{name}:{self.port}" for name in self.names]:
             complain("Host")
         if not headers.get("user-agent", "").startswith("Supervisor/19.0.5+lockkeeper."):
             complain("User-Agent")

@@ -1,7 +1,9 @@
 """The command line: what it prints, and with what it exits."""
 import json
 import os
+import re
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -25,6 +27,24 @@ def test_version_tells_ours_and_the_one_we_report():
     done = command("--version")
     assert done.code == 0 and done.out.strip()
     assert "19.0.5+lockkeeper." in command("--version", "--verbose").out
+    assert command("--version", "--verbose", "now").code == 2
+
+
+def test_verbose_version_names_what_is_inside():
+    first, *lines = command("--version", "--verbose").out.splitlines()
+    assert first == command("--version").out.strip()
+    inside = dict(line.split(": ", 1) for line in lines)
+    assert list(inside) == ["libuv", "llhttp", "yajl", "libcurl", "OpenSSL", "zlib", "c-ares", "libc", "compiler"]
+    for name in ("libuv", "llhttp", "yajl", "libcurl", "OpenSSL", "zlib"):
+        assert re.match(r"[0-9]+\.[0-9]+\.[0-9]+", inside[name]), (name, inside)
+    openssl = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout
+    assert inside["OpenSSL"] in openssl
+    assert inside["libc"].split()[-1] == os.confstr("CS_GNU_LIBC_VERSION").split()[-1]
+    if "small" in inside["libcurl"]:  # which security fixes it has stands in the version of the source package
+        assert re.fullmatch(r"([0-9.]+) \(small, source \1-\S+\)", inside["libcurl"])
+        assert re.match(r"[0-9]+\.", inside["c-ares"])
+    else:
+        assert inside["libcurl"].endswith(" (of the system)")
 
 
 @pytest.mark.parametrize("argv", [[], ["fly"], ["run", "--fly"], ["status", "--fly"], ["update", "--wait", "now"], ["check"],

@@ -1,10 +1,12 @@
 /*
  * http_client over real TCP and TLS: the far end is scripted words on the test's own loop, or `openssl s_server` where
- * certificates matter. A name server that never answers is a getaddrinfo() that does not return until the test lets it.
+ * certificates matter. A name server that never answers is a getaddrinfo() that does not return until the test lets it,
+ * and, for a libcurl that asks name servers itself (c-ares), a socket of the test in the place of every port 53.
  */
 #include "net/http_client.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -26,14 +28,83 @@ static atomic_int dns_waiting, dns_left;
 /* Replaces libc's for this program, libcurl's threads included. */
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+		(int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(RTLD_NEXT,
+													"getaddrinfo");
 	char c;
 
-	(void)node, (void)service, (void)hints, (void)res;
+	if (!strcmp(node, "device.test"))
+		return real("127.0.0.1", service, hints, res);
 	dns_waiting++;
 	while (read(dns_gate[0], &c, 1) < 0 && errno == EINTR)
 		continue;
 	dns_left++;
 	return EAI_AGAIN;
+}
+
+static int dns_server = -1;               /* hears every question */
+static struct sockaddr_storage dns_asked; /* whom the program believes it asked */
+
+static struct sockaddr_in dns_server_address(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	socklen_t len = sizeof(a);
+
+	assert_int_equal(getsockname(dns_server, (struct sockaddr *)&a, &len), 0);
+	return a;
+}
+
+/* Replaces libc's as well: what goes to a name server goes to ours. */
+int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len)
+{
+	int (*real)(int, const void *, socklen_t) = (int (*)(int, const void *, socklen_t))dlsym(RTLD_NEXT, "connect");
+	const struct sockaddr_in *in = to.__sockaddr_in__;
+	struct sockaddr_in ours;
+	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6};
+
+	if (dns_server < 0 || (in->sin_family != AF_INET && in->sin_family != AF_INET6) || ntohs(in->sin_port) != 53)
+		return real(fd, in, len); /* the port stands at the same place in both families */
+	memcpy(&dns_asked, in, len < sizeof(dns_asked) ? len : sizeof(dns_asked));
+	ours = dns_server_address();
+	if (in->sin_family == AF_INET)
+		return real(fd, &ours, sizeof(ours));
+	mapped.sin6_port = ours.sin_port;
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr);
+	return real(fd, &mapped, sizeof(mapped));
+}
+
+/* An answer must seem to come from there, else c-ares does not take it. */
+ssize_t recvfrom(int fd, void *to, size_t size, int flags, __SOCKADDR_ARG from, socklen_t *from_len)
+{
+	ssize_t (*real)(int, void *, size_t, int, void *, socklen_t *) =
+		(ssize_t(*)(int, void *, size_t, int, void *, socklen_t *))dlsym(RTLD_NEXT, "recvfrom");
+	socklen_t room = from_len ? *from_len : 0;
+	ssize_t n = real(fd, to, size, flags, from.__sockaddr__, from_len);
+
+	if (n >= 0 && room >= sizeof(struct sockaddr_in) && dns_server >= 0 && fd != dns_server)
+		memcpy(from.__sockaddr__, &dns_asked, room < sizeof(dns_asked) ? room : sizeof(dns_asked));
+	return n;
+}
+
+static void dns_server_start(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	dns_server = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(dns_server, (struct sockaddr *)&a, sizeof(a)), 0);
+}
+
+/* How many of these names were asked for by now, in either way. The first label of a question stands at byte 12. */
+static int names_asked(const char *const names[], size_t n)
+{
+	static unsigned asked_by_datagram;
+	char question[512];
+
+	while (recv(dns_server, question, sizeof(question), 0) > 12)
+		for (size_t i = 0; i < n; i++)
+			if (!strncmp(question + 13, names[i], strlen(names[i])))
+				asked_by_datagram |= 1u << i;
+	return dns_waiting + __builtin_popcount(asked_by_datagram);
 }
 
 /* -------- set-up -------- */
@@ -345,19 +416,62 @@ static void a_call_into_a_black_hole_times_out_by_name_or_is_cancelled(void **st
 	fill_in(&h);
 }
 
+/* Answers what was asked of the name server: 127.0.0.1 is the address, of the fourth version, of every name. */
+static void answer_as_name_server(void)
+{
+	static const char address[] = {(char)0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1};
+	struct sockaddr_in from;
+	socklen_t from_len = sizeof(from);
+	char packet[512];
+
+	while (recvfrom(dns_server, packet, 256, 0, (struct sockaddr *)&from, &from_len) > 12) {
+		size_t end = 12;
+		bool is_a;
+
+		while (packet[end])
+			end += (size_t)packet[end] + 1;
+		end += 5; /* the end of the name, type and class */
+		is_a = packet[end - 3] == 1;
+		memcpy(packet + 2, (char[]){(char)0x81, (char)0x80, 0, 1, 0, is_a, 0, 0, 0, 0}, 10);
+		memcpy(packet + end, address, sizeof(address));
+		sendto(dns_server, packet, end + (is_a ? sizeof(address) : 0), 0, (struct sockaddr *)&from, from_len);
+	}
+}
+
+/* In libc's way, or in that of c-ares, whose sockets are on our loop. */
+static void a_host_is_found_by_its_name(void **state)
+{
+	struct check_fixture *f = *state;
+	struct outcome o = {0};
+	char target[64];
+
+	dns_server_start();
+	snprintf(target, sizeof(target), "http://device.test%s", strrchr(url("/x"), ':'));
+	peer.answer = ok;
+	call(&o, (struct http_request){.target = target});
+	RUN_UNTIL(f->loop, (answer_as_name_server(), o.n_done));
+	assert_int_equal(o.code, 0);
+	assert_string_equal(o.body, "ok");
+	assert_non_null(strstr(peer.last, "Host: device.test:"));
+	close(dns_server);
+	dns_server = -1;
+}
+
 /* Were the resolver's thread joined, this would hang: it is let go only at the end. */
 static void a_dead_name_server_delays_neither_cancel_nor_stop(void **state)
 {
 	struct check_fixture *f = *state;
+	static const char *const names[] = {"one", "two", "three"};
 	struct outcome cancelled = {0}, timed = {0}, at_stop = {0};
 	struct http_call *c;
 	int running;
 
 	assert_int_equal(pipe2(dns_gate, O_CLOEXEC), 0);
+	dns_server_start();
 	c = call(&cancelled, (struct http_request){.target = "http://one.invalid/"});
 	call(&timed, (struct http_request){.target = "http://two.invalid/", .connect_timeout_ms = 1000});
 	call(&at_stop, (struct http_request){.target = "https://three.invalid/"});
-	RUN_UNTIL(f->loop, dns_waiting == 3);
+	RUN_UNTIL(f->loop, names_asked(names, ARRAY_LEN(names)) == 3);
 	http_call_cancel(c);
 	RUN_UNTIL(f->loop, cancelled.n_done && timed.n_done);
 	assert_int_equal(cancelled.code, -ECANCELED);
@@ -372,6 +486,8 @@ static void a_dead_name_server_delays_neither_cancel_nor_stop(void **state)
 	while (dns_left < running)
 		check_run_turns(f->loop, 1);
 	close(dns_gate[0]);
+	close(dns_server);
+	dns_server = -1;
 }
 
 /* -------- redirects -------- */
@@ -782,11 +898,27 @@ static void no_redirect_leads_from_https_to_http(void **state)
 	tls_stop(&t);
 }
 
+/* -------- what is inside -------- */
+
+static void it_tells_what_is_inside_before_it_was_ever_used(void **state)
+{
+	struct http_client_versions v;
+
+	(void)state;
+	http_client_versions(&v);
+	assert_true(v.curl[0] >= '7' && strchr(v.curl, '.'));
+	assert_true(strchr(v.tls, '/') && strchr(v.tls, '/')[1] >= '1');
+	assert_true(v.zlib[0] >= '1');
+	if (v.source) /* the small one: "7.88.1-10+deb12u15", of that very version, and with c-ares */
+		assert_true(!strncmp(v.source, v.curl, strlen(v.curl)) && v.resolver);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(it_tells_what_is_inside_before_it_was_ever_used),
 		T(an_answer_arrives_with_status_headers_and_body),
 		T(methods_bodies_and_headers_are_sent_as_given),
 		T(a_post_without_a_body_or_type_says_so),
@@ -797,6 +929,7 @@ int main(void)
 		T(every_failure_has_its_code_and_comes_later),
 		T(each_timeout_has_its_name),
 		T(a_call_into_a_black_hole_times_out_by_name_or_is_cancelled),
+		T(a_host_is_found_by_its_name),
 		T(a_dead_name_server_delays_neither_cancel_nor_stop),
 		T(five_redirects_are_followed_and_six_are_not),
 		T(a_redirect_to_another_scheme_is_refused),

@@ -169,8 +169,8 @@ static void touch(struct lock_fixture *f, struct lock_slot *slot, const struct t
 static void touching_the_lock_makes_it_young_whatever_time_it_says(void **state)
 {
 	static const struct timespec values[] = {
-		{.tv_nsec = UTIME_NOW}, {.tv_sec = 1},        {.tv_sec = INT64_MAX},
-		{.tv_sec = INT64_MIN},  {.tv_sec = 1L << 60},
+		{.tv_nsec = UTIME_NOW},       {.tv_sec = 1}, {.tv_sec = INT64_MAX}, {.tv_sec = INT64_MIN},
+		{.tv_sec = INT64_C(1) << 60},
 	};
 	struct lock_fixture *f = *state;
 	struct lock_slot *slot;
@@ -265,9 +265,9 @@ static void lifetimes_outlive_another_declaration_and_unknown_services_are_ignor
 	two_services(f);
 	lock_set_lifetime(f->set, 1, "other", true, 5);
 	lock_set_lifetime(f->set, 1, NULL, true, 5);
+	app_locks_and_is_seen(f, "1/web/updates.lock");
 	lock_set_lifetime(f->set, 1, "web", true, 0);
 	DECLARE(f, 1, "web");
-	app_locks_and_is_seen(f, "1/web/updates.lock");
 	assert_false(is_blocked(f, 1));
 	FORGET(f, 1);
 	DECLARE(f, 1, "web"); /* it begins anew */
