@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "util/mem.h"
+#include "util/str.h"
 
 #define REQUEST_TARGET_MAX 16384
 #define SENTENCE_MAX       400 /* about a port it has 300 */
@@ -41,7 +42,7 @@ static const struct engine_row rows[CALL_COUNT] = {
 	[CALL_VOLUME_LIST]       = {"GET",    60,  READS, "list volumes", "/volumes"},
 	[CALL_VOLUME_CREATE]     = {"POST",   300, 0, "create volume", "/volumes/create"},
 	[CALL_VOLUME_REMOVE]     = {"DELETE", 300, GONE_OK, "remove volume", "/volumes/*"},
-	[CALL_IMAGE_LIST]        = {"GET",    60,  READS, "list images", "/images/json?digests=1"},
+	[CALL_IMAGE_LIST]        = {"GET",    60,  READS, "list images", "/images/json"},
 	[CALL_IMAGE_INSPECT]     = {"GET",    60,  READS, "inspect image", "/images/*/json"},
 	[CALL_IMAGE_REMOVE]      = {"DELETE", 300, GONE_OK, "remove image", "/images/*"},
 	[CALL_IMAGE_PULL]        = {"POST",   900, 0, "pull", "/images/create?fromImage=*&tag=*"},
@@ -123,11 +124,30 @@ static int status_code(int status, const char *sentence)
 	}
 }
 
+/* Podman answers 500 to what Docker has a status for, and names it in a member of its own. */
+static int cause_code(const char *cause)
+{
+	static const struct {
+		const char *cause;
+		int code;
+	} known[] = {
+		{"that name is already in use", -EEXIST}, {"network already exists", -EEXIST},
+		{"volume already exists", -EEXIST},       {"network is being used", -EBUSY},
+		{"container state improper", -EBUSY},     {"network not found", -ENOENT},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (str_eq(known[i].cause, cause))
+			return known[i].code;
+	return 0;
+}
+
 int engine_error_from_answer(const struct http_response *r, struct err *out)
 {
 	struct buf sentence;
 	struct json *body = NULL;
 	struct err ignored = {0};
+	int code;
 
 	buf_init(&sentence, SENTENCE_MAX + 1);
 	if (json_parse(r->body, r->body_len, ENGINE_LIST_MAX_BYTES, &body, &ignored) == 0)
@@ -136,7 +156,8 @@ int engine_error_from_answer(const struct http_response *r, struct err *out)
 		add_sentence(&sentence, r->body);
 	if (sentence.len == 0)
 		buf_printf(&sentence, "status %d", r->status);
-	err_set(out, status_code(r->status, buf_str(&sentence)), "%s", buf_str(&sentence));
+	code = r->status == 500 ? cause_code(json_str(json_get(body, "cause"))) : 0;
+	err_set(out, code ? code : status_code(r->status, buf_str(&sentence)), "%s", buf_str(&sentence));
 	json_free(body);
 	buf_deinit(&sentence);
 	return out->code;

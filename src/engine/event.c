@@ -22,19 +22,29 @@ static int64_t event_time_ms(const struct json *message)
 	return 0;
 }
 
+/* Podman's words for what Docker calls otherwise. Its images are removed, too, but any event of an image will do. */
+static const char *event_action(const char *action)
+{
+	if (str_eq(action, "remove"))
+		return "destroy";
+	return str_eq(action, "died") ? "die" : action;
+}
+
 bool engine_event_parse(const struct json *message, struct engine_event *out)
 {
 	const char *type = json_str(json_get(message, "Type"));
 	const struct json *actor = json_get(message, "Actor");
 
 	*out = (struct engine_event){
-		.action = json_str(json_get(message, "Action")),
+		.action = event_action(json_str(json_get(message, "Action"))),
 		.id = json_str(json_get(actor, "ID")),
 		.name = json_str_or(json_dig(actor, "Attributes", "name", NULL), ""),
 		.time_ms = event_time_ms(message),
 	};
 	if (!type || !out->action || !out->id)
 		return false;
+	if (!*out->id) /* podman names a volume, and an image by its reference, in the attributes only */
+		out->id = out->name;
 	for (size_t i = 0; i < ARRAY_LEN(event_types); i++)
 		if (str_eq(event_types[i], type)) {
 			out->type = (enum engine_event_type)i;

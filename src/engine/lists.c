@@ -5,6 +5,7 @@
 #include "engine/call.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "util/log.h"
 #include "util/mem.h"
@@ -93,13 +94,16 @@ void engine_volumes_list(struct engine *e, engine_volumes_fn *done, void *ctx)
 	engine_op_start(&op, NULL, NULL, 0);
 }
 
-/* Untagged images are listed as "<none>:<none>" and "<none>@<none>" by some engines, as null by others. */
-static void read_names(const struct json *list, const char *none, struct strv *out)
+/*
+ * Untagged images are listed as "<none>:<none>" and "<none>@<none>" by some engines, as null by others. Podman lists
+ * the digest that an image was pulled by among its tags as well.
+ */
+static void read_names(const struct json *list, const char *none, bool is_tags, struct strv *out)
 {
 	for (size_t i = 0; i < json_size(list); i++) {
 		const char *name = json_str(json_at(list, i));
 
-		if (name && !str_starts(name, none))
+		if (name && !str_starts(name, none) && !(is_tags && strchr(name, '@')))
 			strv_add(out, name);
 	}
 }
@@ -119,8 +123,8 @@ static void on_images(struct engine_op *op, const struct err *err, const struct 
 		if (!id)
 			continue;
 		v[n].id = mem_strdup(id);
-		read_names(json_get(image, "RepoTags"), "<none>:", &v[n].tags);
-		read_names(json_get(image, "RepoDigests"), "<none>@", &v[n].digests);
+		read_names(json_get(image, "RepoTags"), "<none>:", true, &v[n].tags);
+		read_names(json_get(image, "RepoDigests"), "<none>@", false, &v[n].digests);
 		n++;
 	}
 	op->done.images(op->ctx, err, err ? NULL : v, n);

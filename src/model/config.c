@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/completed.h"
 #include "model/config_text.h"
 #include "util/mem.h"
 
@@ -151,6 +152,19 @@ static void diff_map(struct diff *d, const char *prefix, const struct strmap *cu
 		d->differs = true;
 }
 
+static void diff_env(struct diff *d, const struct service_config *current, const struct service_config *target)
+{
+	struct strmap asked = {0};
+
+	if (!current->completed) {
+		diff_map(d, "environment", &current->env, &target->env);
+		return;
+	}
+	completed_env(&current->env, &target->env, &asked);
+	diff_map(d, "environment", &asked, &target->env);
+	strmap_deinit(&asked);
+}
+
 static void diff_restart(struct diff *d, const struct service_config *current, const struct service_config *target)
 {
 	AUTO_FREE char *c = NULL, *t = NULL;
@@ -174,6 +188,8 @@ static void diff_stop_timeout(struct diff *d, const struct service_config *curre
 
 static bool same_ports(const struct service_config *a, const struct service_config *b)
 {
+	if (a->completed)
+		return completed_same_ports(a, b);
 	if (a->n_ports != b->n_ports)
 		return false;
 	for (size_t i = 0; i < a->n_ports; i++)
@@ -205,13 +221,19 @@ static bool same_mounts(const struct service_config *a, const struct service_con
 	return true;
 }
 
+static bool same_volumes(const struct service_config *a, const struct service_config *b)
+{
+	if (a->completed)
+		return completed_same_volumes(a, b);
+	return strv_eq(&a->binds, &b->binds) && strv_eq(&a->anonymous, &b->anonymous) && same_mounts(a, b);
+}
+
 /* Binds, anonymous volumes and mounts are one thing to the reader of a target: its volumes. */
 static void diff_volumes(struct diff *d, const struct service_config *current, const struct service_config *target)
 {
 	AUTO_FREE char *c = NULL, *t = NULL;
 
-	if (strv_eq(&current->binds, &target->binds) && strv_eq(&current->anonymous, &target->anonymous) &&
-	    same_mounts(current, target))
+	if (same_volumes(current, target))
 		return;
 	if (d->out) {
 		c = volumes_text(current);
@@ -228,15 +250,18 @@ const struct network_join *service_config_network(const struct service_config *c
 	return NULL;
 }
 
-/* Is what `target` asks of a network given by `current`? More aliases are fine: the engine adds some. */
-static bool join_satisfied(const struct network_join *current, const struct network_join *target)
+/*
+ * Is what `target` asks of a network given by `current`? More aliases are fine: the engine adds some. With
+ * `is_completed` an address is told only while the container runs, and a link-local one never.
+ */
+static bool join_satisfied(const struct network_join *current, const struct network_join *target, bool is_completed)
 {
 	for (size_t i = 0; i < target->aliases.n; i++)
 		if (!strv_has(&current->aliases, target->aliases.v[i]))
 			return false;
-	return (!target->ipv4 || str_eq(current->ipv4, target->ipv4)) &&
-	       (!target->ipv6 || str_eq(current->ipv6, target->ipv6)) &&
-	       (!target->link_local.n || strv_eq(&current->link_local, &target->link_local));
+	return (!target->ipv4 || (is_completed && !current->ipv4) || str_eq(current->ipv4, target->ipv4)) &&
+	       (!target->ipv6 || (is_completed && !current->ipv6) || str_eq(current->ipv6, target->ipv6)) &&
+	       (!target->link_local.n || is_completed || strv_eq(&current->link_local, &target->link_local));
 }
 
 /* A network of the target's app: named after it. Others somebody joined by hand; they are theirs. */
@@ -254,7 +279,7 @@ static void diff_networks(struct diff *d, const struct service_config *current, 
 		const struct network_join *t = &target->networks[i], *c = service_config_network(current, t->name);
 		AUTO_FREE char *field = NULL, *now = NULL, *then = NULL;
 
-		if (c && join_satisfied(c, t))
+		if (c && join_satisfied(c, t, current->completed))
 			continue;
 		if (d->out) {
 			field = mem_printf("networks.%s", t->name);
@@ -291,6 +316,15 @@ static void diff_network_mode(struct diff *d, const struct service_config *curre
 		diff_text(d, "hostname", current->hostname, target->hostname);
 }
 
+/* Without one of its own a process starts in "/", and some engines say so. */
+static void diff_dir(struct diff *d, const char *current, const char *target)
+{
+	static const char root[] = "/";
+
+	if (!same_text(str_eq(current, root) ? NULL : current, str_eq(target, root) ? NULL : target))
+		changed(d, "working_dir", current, target);
+}
+
 bool service_config_diff(const struct service_config *current, const struct service_config *target,
 			 struct field_changes *out)
 {
@@ -299,7 +333,7 @@ bool service_config_diff(const struct service_config *current, const struct serv
 	diff_text(&d, "image", current->image, target->image);
 	diff_list(&d, "command", &current->command, &target->command);
 	diff_list(&d, "entrypoint", &current->entrypoint, &target->entrypoint);
-	diff_map(&d, "environment", &current->env, &target->env);
+	diff_env(&d, current, target);
 	diff_map(&d, "labels", &current->labels, &target->labels);
 	diff_restart(&d, current, target);
 	diff_ports(&d, current, target);
@@ -310,6 +344,6 @@ bool service_config_diff(const struct service_config *current, const struct serv
 	diff_bool(&d, "tty", current->tty, target->tty);
 	diff_stop_timeout(&d, current, target);
 	diff_text(&d, "user", current->user, target->user);
-	diff_text(&d, "working_dir", current->working_dir, target->working_dir);
+	diff_dir(&d, current->working_dir, target->working_dir);
 	return !d.differs;
 }

@@ -55,6 +55,7 @@ struct service_config {
 	bool privileged, tty;
 	int stop_timeout_s; /* from TERM to KILL; the engine reads what is not set as 10 */
 	char *hostname, *user, *working_dir;
+	bool completed; /* read from an engine that fills in its own choices (podman): see completed.c */
 };
 void service_config_deinit(struct service_config *c); /* zeroed is fine; c is zeroed after */
 

@@ -10,7 +10,8 @@
 #include "model/config_text.h"
 #include "util/mem.h"
 
-#define SHM_BYTES 67108864
+#define SHM_BYTES  67108864
+#define TMPFS_MODE 01777 /* Docker's default; with a size and no mode podman takes 0 */
 
 static void add_strings(struct json_writer *w, const char *key, const struct strv *l)
 {
@@ -121,6 +122,7 @@ static void add_mount(struct json_writer *w, const struct mount *m)
 		json_key(w, "TmpfsOptions");
 		json_open_object(w);
 		json_kv_i64(w, "SizeBytes", m->tmpfs_size_bytes);
+		json_kv_i64(w, "Mode", TMPFS_MODE);
 		json_close_object(w);
 	}
 	json_close_object(w);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "model/completed.h"
 #include "model/config_text.h"
 #include "model/read.h"
 #include "util/mem.h"
@@ -165,7 +166,7 @@ static int read_volumes(const struct json *host, struct service_config *out, str
 		if (read_mount(json_at(mounts, i), &out->mounts[out->n_mounts++], err) < 0)
 			return err->code;
 	mounts_sort(out);
-	return 0;
+	return out->completed ? completed_read_tmpfs(host, out, err) : 0;
 }
 
 static int read_address(const struct json *v, const char *name, char **out, struct err *err)
@@ -178,6 +179,16 @@ static int read_address(const struct json *v, const char *name, char **out, stru
 		free(*out);
 		*out = mem_strdup(ip);
 	}
+	return 0;
+}
+
+/* Where the engine does not repeat what was asked, what came of it, if it runs. */
+static int read_addresses_given(const struct json *v, struct network_join *n, struct err *err)
+{
+	if ((!n->ipv4 && read_address(json_get(v, "IPAddress"), "Networks.IPAddress", &n->ipv4, err) < 0) ||
+	    (!n->ipv6 &&
+	     read_address(json_get(v, "GlobalIPv6Address"), "Networks.GlobalIPv6Address", &n->ipv6, err) < 0))
+		return err->code;
 	return 0;
 }
 
@@ -223,10 +234,13 @@ static int read_networks(const struct json *inspect, struct service_config *out,
 			continue;
 		out->n_networks++;
 		n->name = mem_strdup(name);
-		if (read_join(json_at(networks, i), id, n, err) < 0)
+		if (read_join(json_at(networks, i), id, n, err) < 0 ||
+		    (out->completed && read_addresses_given(json_at(networks, i), n, err) < 0))
 			return err->code;
 	}
 	networks_sort(out);
+	if (out->completed)
+		completed_name_network(out);
 	return 0;
 }
 
@@ -235,7 +249,7 @@ int service_config_from_engine(const struct json *inspect, struct service_config
 	const struct json *host = json_get(inspect, "HostConfig"), *config = json_get(inspect, "Config");
 	const struct json *image = json_get(inspect, "Image"); /* the id, whatever name create was called with */
 
-	*out = (struct service_config){0};
+	*out = (struct service_config){.completed = completed_is(host)};
 	if (!json_is(config, JSON_OBJECT))
 		return err_set(err, -EPROTO, "Config: expected object, got %s", json_type_name(json_type(config)));
 	if (!json_is(host, JSON_OBJECT))

@@ -138,10 +138,10 @@ static bool same_if_set(const char *current, const char *target)
 	return !target || str_eq(current, target);
 }
 
-static bool pool_satisfied(const struct network_pool *c, const struct network_pool *t)
+static bool pool_satisfied(const struct network_pool *c, const struct network_pool *t, bool subnet_only)
 {
 	return same_if_set(c->subnet, t->subnet) && same_if_set(c->gateway, t->gateway) &&
-	       str_eq(c->ip_range, t->ip_range) && strmap_eq(&c->aux, &t->aux);
+	       (subnet_only || (str_eq(c->ip_range, t->ip_range) && strmap_eq(&c->aux, &t->aux)));
 }
 
 static bool is_ipv6(const struct network_pool *p)
@@ -159,13 +159,13 @@ static size_t count_pools(const struct target_network *n, bool ipv6)
 	return count;
 }
 
-static bool same_pools(const struct target_network *c, const struct target_network *t)
+static bool same_pools(const struct target_network *c, const struct target_network *t, bool subnet_only)
 {
 	for (size_t i = 0; i < t->n_pools; i++) {
 		bool found = false;
 
 		for (size_t k = 0; !found && k < c->n_pools; k++)
-			found = pool_satisfied(&c->pools[k], &t->pools[i]);
+			found = pool_satisfied(&c->pools[k], &t->pools[i], subnet_only);
 		if (!found)
 			return false;
 	}
@@ -173,6 +173,27 @@ static bool same_pools(const struct target_network *c, const struct target_netwo
 		if (count_pools(t, ipv6) && count_pools(t, ipv6) != count_pools(c, ipv6))
 			return false;
 	return true;
+}
+
+/*
+ * Podman keeps no options of IPAM and answers with one of its own instead; no pool's range, no auxiliary addresses, no
+ * network for configuration only, and of the driver's options the MTU, by another name. What it does not tell is taken
+ * as kept: making the network anew, and all containers on it, would not keep it either.
+ */
+static bool is_completed(const struct target_network *current)
+{
+	return str_eq(strmap_get(&current->ipam_options, "driver"), "host-local");
+}
+
+static void options_told(struct strmap *out, const struct strmap *options)
+{
+	static const char mtu[] = "com.docker.network.driver.mtu";
+	const char *value = strmap_get(options, mtu);
+
+	if (!value)
+		value = strmap_get(options, "mtu");
+	if (value)
+		strmap_set(out, mtu, value);
 }
 
 /* The engine writes these into the options itself. */
@@ -186,31 +207,48 @@ static void own_options(struct strmap *options, const struct strmap *current, co
 			strmap_unset(options, own[i]);
 }
 
+static bool same_options(const struct target_network *c, const struct target_network *t, struct field_changes *out)
+{
+	struct strmap now = {0}, then = {0};
+	bool equal;
+
+	if (is_completed(c)) {
+		options_told(&now, &c->options);
+		options_told(&then, &t->options);
+	} else {
+		own_options(&now, &c->options, &t->options);
+		strmap_copy(&then, &t->options);
+	}
+	equal = strmap_diff("driver_opts", &now, &then, out);
+	strmap_deinit(&now);
+	strmap_deinit(&then);
+	return equal;
+}
+
 bool network_equal(const struct network *current, const struct target_network *t, struct field_changes *out)
 {
 	const struct target_network *c = &current->spec;
-	struct strmap options, labels;
-	bool equal = true;
+	bool equal = true, completed = is_completed(c);
+	struct strmap labels;
 
 	if (!t->config_only && !str_eq(c->driver, t->driver))
 		changed(out, &equal, "driver", c->driver, t->driver);
 	if (!str_eq(c->ipam_driver, t->ipam_driver))
 		changed(out, &equal, "ipam.driver", c->ipam_driver, t->ipam_driver);
-	if (!same_pools(c, t))
+	if (!same_pools(c, t, completed))
 		changed(out, &equal, "ipam.config", NULL, NULL);
 	if (c->enable_ipv6 != t->enable_ipv6)
 		changed(out, &equal, "enable_ipv6", bool_text(c->enable_ipv6), bool_text(t->enable_ipv6));
 	if (c->internal != t->internal)
 		changed(out, &equal, "internal", bool_text(c->internal), bool_text(t->internal));
-	if (c->config_only != t->config_only)
+	if (c->config_only != t->config_only && !completed)
 		changed(out, &equal, "config_only", bool_text(c->config_only), bool_text(t->config_only));
-	own_options(&options, &c->options, &t->options);
 	strmap_copy(&labels, &t->labels);
 	strmap_unset(&labels, "io.balena.supervised");
-	equal &= strmap_diff("driver_opts", &options, &t->options, out);
+	equal &= same_options(c, t, out);
 	equal &= strmap_diff("labels", &c->labels, &labels, out);
-	equal &= strmap_diff("ipam.options", &c->ipam_options, &t->ipam_options, out);
-	strmap_deinit(&options);
+	if (!completed)
+		equal &= strmap_diff("ipam.options", &c->ipam_options, &t->ipam_options, out);
 	strmap_deinit(&labels);
 	return equal;
 }
@@ -281,7 +319,7 @@ bool network_is_supervisor0(const struct network *n)
 	const struct target_network *s = &n->spec;
 
 	return str_eq(n->name, SUPERVISOR_NETWORK) && s->n_pools &&
-	       str_eq(strmap_get(&s->options, BRIDGE_NAME), SUPERVISOR_NETWORK) &&
+	       (is_completed(s) || str_eq(strmap_get(&s->options, BRIDGE_NAME), SUPERVISOR_NETWORK)) &&
 	       str_eq(s->pools[0].subnet, SUPERVISOR_SUBNET) && str_eq(s->pools[0].gateway, SUPERVISOR_GATEWAY);
 }
 
@@ -292,6 +330,7 @@ void supervisor0_create_body(struct buf *to)
 	json_open_object(w);
 	json_kv_str(w, "Name", SUPERVISOR_NETWORK);
 	json_kv_bool(w, "CheckDuplicate", true);
+	json_kv_str(w, "Driver", "bridge"); /* Docker's default; podman has none */
 	json_key(w, "Options");
 	json_open_object(w);
 	json_kv_str(w, BRIDGE_NAME, SUPERVISOR_NETWORK);

@@ -243,7 +243,8 @@ static void ask_about(struct engine *e, enum about about)
 	buf_deinit(&body);
 }
 
-#define SAYS(sentence) "{\"message\":\"" sentence "\"}"
+#define SAYS(sentence)     "{\"message\":\"" sentence "\"}"
+#define CAUSE(cause, text) "{\"cause\":\"" cause "\",\"message\":\"" text "\",\"response\":500}\n"
 
 static void statuses_mean_what_the_spec_says_and_sentences_are_kept(void **state)
 {
@@ -284,6 +285,15 @@ static void statuses_mean_what_the_spec_says_and_sentences_are_kept(void **state
 		 "EBUSY: remove image i: conflict: unable to remove\n"},
 		{START, 400, SAYS("bad parameter"), "EINVAL: start container c: bad parameter\n"},
 		{START, 401, SAYS("who are you?"), "EACCES: start container c: who are you?\n"},
+		/* podman says 500 and a cause */
+		{RENAME, 500, CAUSE("that name is already in use", "creating storage: the name is already in use by c"),
+		 "EEXIST: rename container c: creating storage: the name is already in use by c\n"},
+		{NET_REMOVE, 500, CAUSE("network is being used", "n has associated containers with it"),
+		 "EBUSY: remove network n: n has associated containers with it\n"},
+		{REMOVE, 500, CAUSE("container state improper", "cannot remove container c as it is running"),
+		 "EBUSY: remove container c: cannot remove container c as it is running\n"},
+		{START, 500, CAUSE("address already in use", "cannot listen on the TCP port"),
+		 "EIO: start container c: cannot listen on the TCP port\n"},
 		{START, 503, "not JSON,\ntwo lines\n", "EIO: start container c: not JSON, two lines\n"},
 		{START, 500, "", "EIO: start container c: status 500\n"},
 		{START, 500, "[1]", "EIO: start container c: status 500\n"},
@@ -568,18 +578,21 @@ static void volumes_are_listed_and_null_is_none(void **state)
 static void images_are_listed_with_tags_and_digests(void **state)
 {
 	static const struct peer_answer answers[] = {
-		{"GET /images/json?digests=1", 200,
+		{"GET /images/json", 200,
 		 "[{\"Id\":\"sha256:a\",\"RepoTags\":[\"a:1\",\"a:2\"],\"RepoDigests\":[\"a@sha256:d\"]},"
 		 "{\"Id\":\"sha256:b\",\"RepoTags\":null,\"RepoDigests\":null},"
 		 "{\"Id\":\"sha256:c\",\"RepoTags\":[\"<none>:<none>\"],\"RepoDigests\":[\"<none>@<none>\"]},{\"Id\":5}"
-		 "]",
+		 ","
+		 "{\"Id\":\"sha256:d\",\"RepoTags\":[\"r/a@sha256:e\",\"r/a:1\"],\"RepoDigests\":[\"r/a@sha256:e\"]}]",
 		 PEER_ANSWER},
 		{0}};
 	struct peer *p = *state;
 
 	p->answers = answers;
 	engine_images_list(p->engine, on_images, NULL);
-	HEARD(p, 4, "images 3\nsha256:a [a:1,a:2] [a@sha256:d]\nsha256:b [] []\nsha256:c [] []\n");
+	HEARD(p, 5,
+	      "images 4\nsha256:a [a:1,a:2] [a@sha256:d]\nsha256:b [] []\nsha256:c [] []\n"
+	      "sha256:d [r/a:1] [r/a@sha256:e]\n");
 	engine_image_inspect(p->engine, "a:1", on_image, NULL);
 	HEARD(p, 1, "EIO: inspect image a:1: not scripted\n");
 }

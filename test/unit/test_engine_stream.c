@@ -302,6 +302,29 @@ static void an_event_tells_type_action_subject_and_time(void **state)
 	json_free(tree);
 }
 
+static void podmans_words_in_an_event_become_dockers(void **state)
+{
+	struct json *tree;
+	struct engine_event ev;
+
+	(void)state;
+	assert_true(parse("{\"status\":\"remove\",\"id\":\"abc\",\"Type\":\"container\",\"Action\":\"remove\","
+			  "\"Actor\":{\"ID\":\"abc\",\"Attributes\":{\"name\":\"web\",\"podId\":\"\"}},\"time\":17}",
+			  &tree, &ev));
+	assert_string_equal(ev.action, "destroy");
+	assert_string_equal(ev.id, "abc");
+	json_free(tree);
+	assert_true(parse("{\"Type\":\"container\",\"Action\":\"died\",\"Actor\":{\"ID\":\"abc\"}}", &tree, &ev));
+	assert_string_equal(ev.action, "die");
+	json_free(tree);
+	assert_true(parse("{\"status\":\"remove\",\"Type\":\"volume\",\"Action\":\"remove\",\"Actor\":{\"ID\":\"\","
+			  "\"Attributes\":{\"containerExitCode\":\"0\",\"name\":\"1_data\"}},\"time\":17}",
+			  &tree, &ev));
+	assert_string_equal(ev.action, "destroy");
+	assert_string_equal(ev.id, "1_data");
+	json_free(tree);
+}
+
 static void what_is_no_event_of_ours_is_ignored(void **state)
 {
 	static const char *const texts[] = {
@@ -339,6 +362,7 @@ int main(void)
 		cmocka_unit_test(more_layers_than_any_image_has_are_not_counted),
 		cmocka_unit_test(a_failure_in_the_stream_keeps_the_engines_sentence),
 		cmocka_unit_test(an_event_tells_type_action_subject_and_time),
+		cmocka_unit_test(podmans_words_in_an_event_become_dockers),
 		cmocka_unit_test(what_is_no_event_of_ours_is_ignored),
 	};
 
