@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "engine/engine.h"
 #include "host/ageing.h"
 #include "host/facts.h"
+#include "host/own_container.h"
 #include "keys/keys.h"
 #include "lock/lock.h"
 #include "loop/signals.h"
@@ -86,14 +88,15 @@ static void follow_supervisor0(struct supervisor *s)
 		there = network_is_supervisor0(&c->networks[i]);
 	if (!there)
 		s->supervisor0_failed = false;
-	if (s->o->n_listen || there == s->on_supervisor0 || s->supervisor0_failed)
+	if (s->o->n_listen || there == s->on_supervisor0)
 		return;
 	if (!there) {
 		http_server_unlisten_tcp(s->server, SUPERVISOR_GATEWAY);
 		s->on_supervisor0 = false;
 	} else if (http_server_listen_tcp(s->server, SUPERVISOR_GATEWAY, s->port, NULL, &err) < 0) {
-		s->supervisor0_failed = true; /* the bridge is not in our network name space */
-		log_warn("api_listen_failed", kv_str("err", err.msg));
+		if (!s->supervisor0_failed) /* the bridge is not in our network name space, or (podman) not up yet */
+			log_warn("api_listen_failed", kv_str("err", err.msg));
+		s->supervisor0_failed = true;
 	} else {
 		s->on_supervisor0 = true;
 		log_info("api_listening", kv_str("address", SUPERVISOR_GATEWAY), kv_i64("port", s->port));
@@ -215,6 +218,8 @@ static int check_identity(struct supervisor *s, struct err *err)
 
 	if (rc < 0 && rc != -ENOENT)
 		log_error("store_corrupt", kv_str("name", "device"), kv_str("err", err->msg));
+	else if (rc == STORE_NEWER)
+		log_warn("store_newer", kv_str("name", "device"), kv_str("err", err->msg));
 	*err = (struct err){0};
 	kept = json_str(json_get(doc, "uuid"));
 	if (kept && !s->facts.uuid)
@@ -280,8 +285,10 @@ static int listen_all(struct supervisor *s, struct err *err)
 		return rc;
 	if (!s->facts.api_port)
 		s->facts.api_port = s->port;
-	log_info("api_listening", kv_str("address", address));
-	return store_write_plain(s->store, "api-address", address, err);
+	rc = store_write_plain(s->store, "api-address", address, err);
+	if (rc == 0) /* whoever reads this line finds the file */
+		log_info("api_listening", kv_str("address", address));
+	return rc;
 }
 
 static int open_source(struct supervisor *s, struct err *err)
@@ -318,6 +325,17 @@ static bool follows_reference(const struct supervisor *s)
 	return access(theirs, F_OK) == 0 && access(ours, F_OK) < 0;
 }
 
+/* Services have the host's directory mounted: a lock that one of them takes would never be seen in a copy of ours. */
+static void check_lock_place(const struct supervisor *s)
+{
+	AUTO_FREE char *path = mem_printf("%s%s", s->o->root, s->o->lock_root);
+
+	if (s->facts.own_container && !str_eq(s->o->root, "/") && host_is_in_own_root(path))
+		log_error("lock_problem", kv_str("path", s->o->lock_root),
+			  kv_str("err", "it lies in this container alone, so no update lock of a service can be seen: "
+					"mount the host's directory here"));
+}
+
 static int open_locks(struct supervisor *s, struct err *err)
 {
 	const char *const aged[] = {s->o->lock_root, s->o->legacy_lock_root, NULL};
@@ -325,7 +343,7 @@ static int open_locks(struct supervisor *s, struct err *err)
 	char nonce[17];
 
 	if (host_keep_from_ageing(s->o->root, aged, &ageing_err) < 0)
-		log_warn("lock_problem", kv_str("path", s->o->lock_root), kv_str("err", ageing_err.msg));
+		log_info("lock_ageing_not_told", kv_str("path", s->o->lock_root), kv_str("err", ageing_err.msg));
 	str_random_hex(nonce, 8);
 	return lock_set_new(s->loop,
 			    &(struct lock_options){
@@ -343,6 +361,29 @@ static int open_locks(struct supervisor *s, struct err *err)
 			    &s->locks, err);
 }
 
+/* Variables of the host's start script; it passes these words where it has nothing to say (spec host.md 1.4). */
+static const char *host_variable(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && *value && !str_eq(value, "null") && !str_eq(value, "undefined") ? value : NULL;
+}
+
+/* Who we are among the containers, so that we leave ourselves alone. */
+static void find_ourselves(struct device_facts *facts)
+{
+	const char *id = host_variable("SUPERVISOR_CONTAINER_ID");
+	char hostname[65] = "";
+
+	gethostname(hostname, sizeof(hostname) - 1);
+	free(facts->own_container);
+	free(facts->own_image);
+	facts->own_container = id ? mem_strdup(id) : host_own_container("/proc/self", hostname);
+	facts->own_image = mem_strdup(host_variable("SUPERVISOR_IMAGE"));
+	if (facts->own_container)
+		log_debug("own_container_found", kv_str("container", facts->own_container));
+}
+
 static void read_facts(struct supervisor *s)
 {
 	char *uuid = STEAL(s->facts.uuid);
@@ -354,6 +395,7 @@ static void read_facts(struct supervisor *s)
 	s->facts.lock_root = mem_strdup(s->o->lock_root);
 	s->facts.keep_volumes = true; /* standalone */
 	s->facts.adopt = s->o->adopt;
+	find_ourselves(&s->facts);
 }
 
 /* Everything that can refuse, in the order in which a person would want to hear of it. */
@@ -369,9 +411,12 @@ static int open_parts(struct supervisor *s, struct err *err)
 		return CLI_FAILED;
 	if (err->code) /* it was set aside; new keys are made, and the services that had old ones are made anew */
 		log_error("store_corrupt", kv_str("name", "keys"), kv_str("err", err->msg));
+	else if (*err->msg)
+		log_warn("store_newer", kv_str("name", "keys"), kv_str("err", err->msg));
 	*err = (struct err){0};
 	if (open_locks(s, err) < 0)
 		return CLI_FAILED;
+	check_lock_place(s);
 	s->engine = engine_new(s->loop, s->o->engine);
 	s->reconcile = reconcile_new(&(struct reconcile_options){
 		.loop = s->loop,
@@ -493,6 +538,7 @@ int supervisor_run(const struct run_options *o)
 	struct loop_stalls stalls;
 	struct err err = {0};
 
+	mallopt(M_ARENA_MAX, 1);              /* one heap for all: what the pool's threads free is used again */
 	fcntl(STDOUT_FILENO, F_SETPIPE_SZ, LOG_PIPE_BYTES); /* bursts fit; refused, or no pipe: it stays as it is */
 	log_setup((enum log_level)o->log_level, (enum log_format)o->log_format, STDOUT_FILENO);
 	s.loop = loop_new();

@@ -3,12 +3,14 @@
  * from our own current state, never from a question to the engine: so both answer while the engine is away.
  *
  * Ours beside the reference's members: `targetProblem`, `engineProblem` and `foreign`, each only when there is
- * something to say, and with the query apps=all every app instead of the lowest one, with `releases`.
+ * something to say, and with the query apps=all every app instead of the lowest one, with `releases`. A container of
+ * the supervisor itself carries `"supervisor": true`.
  */
 #include "api/internal.h"
 
 #include <string.h>
 
+#include "model/own.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -211,6 +213,18 @@ static void add_service(const struct view *v, const struct target_app *a, const 
 	json_close_object(w);
 }
 
+/* Run by the host, and to answer this it does run (spec engine.md 7.3). */
+static void add_left_out(const struct target_app *a, const struct target_left_out *s, struct json_writer *w)
+{
+	json_key(w, s->name);
+	json_open_object(w);
+	json_kv_str(w, "status", "Running");
+	json_kv_str(w, "image", s->image);
+	json_kv_null(w, "downloadProgress");
+	json_kv_i64(w, "releaseId", a->release_id);
+	json_close_object(w);
+}
+
 static void add_application(const struct view *v, const struct target_app *a, struct json_writer *w)
 {
 	enum update_status status = UPDATE_DONE;
@@ -223,6 +237,8 @@ static void add_application(const struct view *v, const struct target_app *a, st
 	json_open_object(w);
 	for (size_t i = 0; a->commit && i < a->n_services; i++)
 		add_service(v, a, &a->services[i], w, &status);
+	for (size_t i = 0; a->commit && i < a->n_left_out; i++)
+		add_left_out(a, &a->left_out[i], w);
 	json_close_object(w);
 	json_kv_str(w, "updateStatus", update_status_names[status]);
 	json_close_object(w);
@@ -270,20 +286,29 @@ static void choose(struct chosen *c, int64_t app_id)
 	c->any = true;
 }
 
-/* The lowest app that has something to show. */
+static void choose_containers(struct chosen *c, bool own)
+{
+	const struct current *current = reconcile_current(c->view->reconcile);
+	const struct device_facts *facts = reconcile_facts(c->view->reconcile);
+
+	for (size_t i = 0; i < current->n_containers; i++)
+		if (current->containers[i].service && own_container(&current->containers[i], facts) == own)
+			choose(c, current->containers[i].app_id);
+}
+
+/* The lowest app that has something to show; the supervisor's own only when there is no other. */
 static struct chosen choose_app(const struct view *v)
 {
-	const struct current *current = reconcile_current(v->reconcile);
 	struct chosen c = {.view = v};
 	const struct target_app *apps;
 	size_t n = target_apps(v, &apps);
 
-	for (size_t i = 0; i < current->n_containers; i++)
-		if (current->containers[i].service)
-			choose(&c, current->containers[i].app_id);
+	choose_containers(&c, false);
 	for (size_t i = 0; i < n; i++)
 		if (apps[i].n_services > 0)
 			choose(&c, apps[i].id);
+	if (!c.any)
+		choose_containers(&c, true);
 	return c;
 }
 
@@ -316,6 +341,8 @@ static void add_container(const struct view *v, const struct container *c, struc
 	kv_id(w, "serviceId", c->service_id);
 	json_kv_str(w, "containerId", c->id);
 	view_kv_time(w, "createdAt", c->created_ms);
+	if (own_container(c, reconcile_facts(v->reconcile)))
+		json_kv_bool(w, "supervisor", true);
 	json_close_object(w);
 }
 

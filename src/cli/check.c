@@ -36,6 +36,14 @@ static size_t count_services(const struct target *t)
 	return n;
 }
 
+static void print_left_out(const char *file, const struct target *t)
+{
+	for (size_t i = 0; i < t->n_apps; i++)
+		for (size_t j = 0; j < t->apps[i].n_left_out; j++)
+			printf("%s: service %s of app %s is the supervisor itself: left to the host\n", file,
+			       t->apps[i].left_out[j].name, t->apps[i].uuid);
+}
+
 static void print_errors(const char *file, const struct target_errors *errors)
 {
 	size_t total = errors->total > errors->n ? errors->total : errors->n;
@@ -68,6 +76,7 @@ static int check(const char *file)
 		services = count_services(t);
 		printf("%s: ok, %zu app%s, %zu service%s\n", name, t->n_apps, t->n_apps == 1 ? "" : "s", services,
 		       services == 1 ? "" : "s");
+		print_left_out(name, t);
 		target_free(t);
 	}
 	target_errors_deinit(&errors);

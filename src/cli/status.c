@@ -70,7 +70,9 @@ static size_t add_containers(const struct page *p, int64_t app_id, const char *s
 	for (size_t i = 0; i < json_size(containers); i++) {
 		const struct json *c = json_at(containers, i);
 		const char *name = json_str(json_get(c, "serviceName")), *id = json_str(json_get(c, "containerId"));
-		AUTO_FREE char *note = mem_printf("container %.12s", id ? id : "-");
+		const char *own =
+			json_bool(json_get(c, "supervisor")) ? ", the supervisor itself: left to the host" : "";
+		AUTO_FREE char *note = mem_printf("container %.12s%s", id ? id : "-", own);
 
 		if (!is_app(c, app_id) || (service && !str_eq(name, service)))
 			continue;
@@ -130,7 +132,7 @@ static void add_leavers(const struct page *p, int64_t app_id, const struct json 
 		const struct json *c = json_at(containers, i);
 		const char *name = json_str(json_get(c, "serviceName"));
 
-		if (is_app(c, app_id) && name && !json_get(services, name))
+		if (is_app(c, app_id) && name && !json_get(services, name) && !json_bool(json_get(c, "supervisor")))
 			add_row(t, name, json_str(json_get(c, "status")), json_str(json_get(c, "createdAt")),
 				"not in the target");
 	}
@@ -187,7 +189,14 @@ static bool is_foreign(const struct page *p, int64_t app_id)
 	return false;
 }
 
-/* Apps with containers that no target names: ours and on their way out, or foreign and left alone. */
+static const char *other_word(const struct page *p, const struct json *container, int64_t app_id)
+{
+	if (is_foreign(p, app_id))
+		return "foreign: never in a target of ours, left alone ('run --adopt' takes it over)";
+	return json_bool(json_get(container, "supervisor")) ? "the supervisor's own" : "not in the target";
+}
+
+/* Apps with containers that no target names: ours and on their way out, foreign and left alone, or our own. */
 static void show_others(const struct page *p)
 {
 	const struct json *containers = json_get(p->status, "containers");
@@ -199,10 +208,7 @@ static void show_others(const struct page *p)
 		    listed_before(containers, i, id))
 			continue;
 		fprintf(p->to, "\n%sapp %" PRId64 "%s, %s\n", text_on(p->colours, TEXT_BOLD), id,
-			text_off(p->colours, TEXT_BOLD),
-			is_foreign(p, id)
-				? "foreign: never in a target of ours, left alone ('run --adopt' takes it over)"
-				: "not in the target");
+			text_off(p->colours, TEXT_BOLD), other_word(p, json_at(containers, i), id));
 		start_table(&t);
 		add_containers(p, id, NULL, &t);
 		print_table(p, &t);

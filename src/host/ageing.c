@@ -91,11 +91,13 @@ int host_keep_from_ageing(const char *host_root, const char *const *paths, struc
 	buf_init(&text, TEXT_MAX_BYTES);
 	rc = compose(paths, &text, &name, err);
 	if (rc == 0 && name) {
-		mkdirat(run, "tmpfiles.d", 0755);
-		dir = openat(run, "tmpfiles.d", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (dir < 0)
+		if (mkdirat(run, "tmpfiles.d", 0755) < 0 && errno != EEXIST)
+			rc = err_sys(err, "make run/tmpfiles.d on the host");
+		else
+			dir = openat(run, "tmpfiles.d", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (rc == 0 && dir < 0)
 			rc = err_sys(err, "open run/tmpfiles.d on the host");
-		else if (!says(dir, name, &text))
+		else if (rc == 0 && !says(dir, name, &text))
 			rc = replace(dir, name, &text, err);
 	}
 	buf_deinit(&text);

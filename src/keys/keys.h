@@ -18,7 +18,7 @@ struct key_scope {
 };
 /* Reads keys.json; makes the global key if there is none (saved; also written to <state>/api-key). A file that is
  * corrupt or of another schema is no failure: 0, keys are made anew, and err->code is -EBADMSG with the sentence to be
- * logged. */
+ * logged; where a newer program wrote it, err->code is 0 and the sentence is there all the same. */
 int keys_open(struct store *s, struct keys **out, struct err *err);
 void keys_free(struct keys *k); /* what is not saved yet is saved: close the store after */
 const char *keys_global(const struct keys *k);

@@ -12,11 +12,11 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "util/claim.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -88,15 +88,19 @@ static int component_check(int fd, const char *path, struct err *err)
 
 static bool is_link_to_legacy(int dir_fd, const char *name)
 {
-	char target[sizeof(LEGACY_NAME) + 1];
+	char target[sizeof("./" LEGACY_NAME) + 1];
+	const char *to = target;
 	struct stat st;
 	ssize_t n;
 
 	if (!str_eq(name, BASE_NAME) || fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode) ||
 	    (st.st_uid != 0 && st.st_uid != geteuid()))
 		return false;
-	n = readlinkat(dir_fd, name, target, sizeof(target));
-	return n == (ssize_t)strlen(LEGACY_NAME) && memcmp(target, LEGACY_NAME, (size_t)n) == 0;
+	n = readlinkat(dir_fd, name, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = '\0';
+	if (str_starts(target, "./")) /* as the reference writes it */
+		to += 2;
+	return str_eq(to, LEGACY_NAME);
 }
 
 /* An application started by an old supervisor may hold a lock below the old name: both names must be one directory. */
@@ -182,35 +186,7 @@ int lock_root_find(const char *host_root, const char *root, int *root_fd, struct
 	return walk(host_root, root, false, NULL, root_fd, err);
 }
 
-static int claim_failed(int fd, const char *lock_root, struct err *err)
-{
-	char text[24] = "";
-	int64_t pid;
-	ssize_t n;
-
-	if (errno != EWOULDBLOCK)
-		return err_sys(err, "lock %s/" CLAIM_NAME, lock_root);
-	n = pread(fd, text, sizeof(text) - 1, 0);
-	text[n > 0 ? (size_t)n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	if (str_to_i64(text, 1, INT32_MAX, &pid))
-		return err_set(err, -EBUSY, "another supervisor (pid %d) uses %s", (int)pid, lock_root);
-	return err_set(err, -EBUSY, "another supervisor uses %s", lock_root);
-}
-
 int lock_root_claim(int root_fd, const char *lock_root, int *claim_fd, struct err *err)
 {
-	AUTO_CLOSE int fd = openat(root_fd, CLAIM_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-
-	if (fd < 0)
-		return err_sys(err, "open %s/" CLAIM_NAME, lock_root);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return claim_failed(fd, lock_root, err);
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)len, 0) != len)
-		return err_sys(err, "write %s/" CLAIM_NAME, lock_root);
-	*claim_fd = fd;
-	fd = -1;
-	return 0;
+	return claim_take(root_fd, CLAIM_NAME, 0644, lock_root, claim_fd, err);
 }

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "model/own.h"
 #include "model/parse.h"
 #include "model/read.h"
 #include "util/mem.h"
@@ -73,16 +74,10 @@ static void force_labels(const struct target_app *a, struct target_service *s)
 /* Of the host or the supervisor itself: not ours to run (spec engine.md 7.3, 7.4). */
 static bool is_left_out(const struct target_app *a, const struct target_service *s)
 {
-	static const char *const uuids[] = {
-		"52e35121417640b1b28a680504e4039b", "900de4f3cbac4b9bbd232885a35e407b",
-		"2e66a95795c149959c69472a8c2f92b8", "531b357e155c480cbec0fdd33041a1f5",
-		"6822565f766e413e96d9bebe2227cdcc", NULL,
-	};
-	static const char *const names[] = {"main", "balena-supervisor", "core", NULL};
 	const char *class = strmap_get(&s->spec.labels, "io.balena.image.class");
 	const char *store = strmap_get(&s->spec.labels, "io.balena.image.store");
 
-	if (is_one_of(a->uuid, uuids) && is_one_of(s->name, names))
+	if (own_app_service(a->uuid, s->name))
 		return true;
 	return a->is_host && ((class && !str_eq(class, "service")) || (store && !str_eq(store, "data")));
 }
@@ -163,6 +158,14 @@ static void drop_dependency(struct target_service *s, const struct target_app *a
 	s->depends_on.n = n;
 }
 
+/* The supervisor itself is not run by us, but told to be there (spec engine.md 7.3). Takes what `s` holds. */
+static void leave_out(struct target_app *a, struct target_service *s)
+{
+	if (own_app_service(a->uuid, s->name))
+		a->left_out[a->n_left_out++] = (struct target_left_out){STEAL(s->name), STEAL(s->image)};
+	target_service_deinit(s);
+}
+
 /* Checks a key that names a service, network or volume. */
 static bool check_key(struct parse *p, const struct at *at)
 {
@@ -189,6 +192,7 @@ static void parse_services(struct parse *p, const struct at *at, const struct js
 	if (is_null(v) || !parse_object(p, at, v))
 		return;
 	a->services = mem_new(json_size(v) + 1, sizeof(*a->services));
+	a->left_out = mem_new(json_size(v) + 1, sizeof(*a->left_out));
 	for (size_t i = 0; i < json_size(v); i++) {
 		struct target_service *s = &a->services[a->n_services];
 		struct at here = at_key(at, json_key_at(v, i));
@@ -198,7 +202,7 @@ static void parse_services(struct parse *p, const struct at *at, const struct js
 		if (parse_service(p, &here, json_at(v, i), scope, s))
 			a->n_services++;
 		else
-			target_service_deinit(s);
+			leave_out(a, s);
 	}
 	if (a->n_services)
 		qsort(a->services, a->n_services, sizeof(*a->services), by_name);

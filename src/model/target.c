@@ -38,6 +38,11 @@ void target_app_deinit(struct target_app *a)
 		target_network_deinit(&a->networks[i]);
 	for (size_t i = 0; i < a->n_volumes; i++)
 		target_volume_deinit(&a->volumes[i]);
+	for (size_t i = 0; i < a->n_left_out; i++) {
+		free(a->left_out[i].name);
+		free(a->left_out[i].image);
+	}
+	free(a->left_out);
 	free(a->services);
 	free(a->networks);
 	free(a->volumes);
@@ -97,5 +102,7 @@ void device_facts_deinit(struct device_facts *f)
 	free(f->hostname);
 	free(f->lock_root);
 	free(f->boot_id);
+	free(f->own_container);
+	free(f->own_image);
 	*f = (struct device_facts){0};
 }

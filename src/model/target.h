@@ -43,6 +43,9 @@ struct target_volume {
 	char *driver;
 	struct strmap options, labels;
 };
+struct target_left_out { /* a service of the release that is the supervisor itself: the host runs it */
+	char *name, *image;
+};
 struct target_app {
 	int64_t id, release_id;
 	char *uuid, *name;
@@ -53,6 +56,8 @@ struct target_app {
 	struct target_network *networks; /* includes "default" */
 	struct target_volume *volumes;
 	size_t n_services, n_networks, n_volumes;
+	struct target_left_out *left_out;
+	size_t n_left_out;
 };
 struct target {
 	char *uuid; /* NULL when the document is the bare device part */
@@ -98,6 +103,8 @@ struct device_facts {
 	bool keep_volumes;   /* standalone: never delete a volume because its app left */
 	bool adopt;          /* foreign apps are ours */
 	bool owns_all;       /* managed: every supervised app is ours */
+	char *own_container; /* id (or the first 12 digits of it) of the container we run in; NULL: none, or not known */
+	char *own_image;     /* a reference of the image we run from; NULL: not known */
 };
 void device_facts_deinit(struct device_facts *f);
 

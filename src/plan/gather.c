@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/lock_rules.h"
+#include "model/own.h"
 
 static int compare_ids(const void *a, const void *b)
 {
@@ -55,9 +56,17 @@ static void gather_containers(struct plan_ctx *c)
 	const struct current *now = c->in->current;
 
 	c->containers = mem_new(now->n_containers + 1, sizeof(*c->containers));
-	for (size_t i = 0; i < now->n_containers; i++)
-		if (now->containers[i].service && now->containers[i].id)
-			c->containers[c->n_containers++] = &now->containers[i];
+	c->own = mem_new(now->n_containers + 1, sizeof(*c->own));
+	for (size_t i = 0; i < now->n_containers; i++) {
+		const struct container *k = &now->containers[i];
+
+		if (!k->service || !k->id)
+			continue;
+		if (own_container(k, c->in->facts))
+			c->own[c->n_own++] = k;
+		else
+			c->containers[c->n_containers++] = k;
+	}
 	qsort(c->containers, c->n_containers, sizeof(*c->containers), compare_containers);
 }
 
@@ -175,14 +184,24 @@ static int compare_wanted(const void *a, const void *b)
 		      (*(const struct target_service *const *)b)->name);
 }
 
+/* Somebody deployed the supervisor as a service of an app: there is one already, and another would not start. */
+static bool is_supervisor(const struct plan_ctx *c, int64_t app_id, const char *service)
+{
+	for (size_t i = 0; i < c->n_own; i++)
+		if (c->own[i]->app_id == app_id && strcmp(c->own[i]->service, service) == 0)
+			return true;
+	return false;
+}
+
 /* Walks the wanted services and the containers of one app side by side, both sorted by name. */
 static void gather_services(struct plan_ctx *c, struct plan_app *a, const struct container **first, size_t n)
 {
-	size_t n_wanted = a->want ? a->want->n_services : 0, w = 0, i = 0;
-	AUTO_FREE const struct target_service **wanted = mem_new(n_wanted + 1, sizeof(*wanted));
+	size_t most = a->want ? a->want->n_services : 0, n_wanted = 0, w = 0, i = 0;
+	AUTO_FREE const struct target_service **wanted = mem_new(most + 1, sizeof(*wanted));
 
-	for (size_t j = 0; j < n_wanted; j++)
-		wanted[j] = &a->want->services[j];
+	for (size_t j = 0; j < most; j++)
+		if (!is_supervisor(c, a->id, a->want->services[j].name))
+			wanted[n_wanted++] = &a->want->services[j];
 	qsort(wanted, n_wanted, sizeof(*wanted), compare_wanted);
 	a->services = c->services + c->n_services;
 	while (w < n_wanted || i < n) {

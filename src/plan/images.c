@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "model/own.h"
+
 static const char *digest_of(const char *reference)
 {
 	const char *at = strrchr(reference, '@');
@@ -195,6 +197,19 @@ static void index_wanted(const struct plan_ctx *c, struct plan_index *wanted)
 		if (digest_of(r->name))
 			plan_index_add(wanted, digest_of(r->name), r);
 	}
+	/* The supervisor's are the host's to remove. */
+	for (size_t i = 0; c->in->target && i < c->in->target->n_apps; i++) {
+		const struct target_app *a = &c->in->target->apps[i];
+
+		for (size_t j = 0; j < a->n_left_out; j++) {
+			const char *image = a->left_out[j].image;
+
+			if (image)
+				plan_index_add(wanted, image, a);
+			if (image && digest_of(image))
+				plan_index_add(wanted, digest_of(image), a);
+		}
+	}
 	plan_index_sort(wanted);
 }
 
@@ -248,7 +263,7 @@ void plan_images_remove_old(struct plan_ctx *c)
 		if (is_wanted(&wanted, owned->v[i]))
 			continue;
 		image = find_image(c, owned->v[i]);
-		if (image && (!image->id || !plan_index_get(&used, image->id)))
+		if (image && (!image->id || !plan_index_get(&used, image->id)) && !own_image(image, c->in->facts))
 			remove_one(c, owned->v[i], &slots);
 	}
 	free(used.v);

@@ -160,6 +160,8 @@ struct plan_ctx {
 	size_t n_services;
 	const struct container **containers; /* of our form: by app, service, newest first */
 	size_t n_containers;
+	const struct container **own; /* of our form too, but the supervisor itself: nothing is planned about them */
+	size_t n_own;
 	struct plan_index flights, failures, removed, accepted, images;
 	struct strv listed_subjects; /* keys of removed and accepted */
 	struct plan_reference *references;

@@ -139,6 +139,7 @@ static void deinit(struct plan_ctx *c)
 	strv_deinit(&c->listed_subjects);
 	free(c->services);
 	free(c->apps);
+	free(c->own);
 	free(c->containers);
 	free(c->references);
 	free(c->reference_users);

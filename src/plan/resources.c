@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "model/own.h"
+
 static struct plan_resource *add(struct plan_ctx *c, enum plan_resource_kind kind, enum plan_resource_work work,
 				 const char *name, struct plan_app *app)
 {
@@ -31,6 +33,12 @@ static char *changed_text(const struct field_changes *l)
 	joined = strv_join(&names, ", ");
 	strv_deinit(&names);
 	return mem_printf("%s changed", joined);
+}
+
+/* Of a supervisor app nothing but the supervisor: whatever that uses, the host makes. */
+static bool is_hosts(const struct target_app *a)
+{
+	return a && a->n_services == 0 && a->n_left_out > 0;
 }
 
 static void find_app_networks(struct plan_ctx *c, struct plan_app *a, const struct plan_index *present,
@@ -82,7 +90,7 @@ static void find_networks(struct plan_ctx *c)
 		plan_index_add(&present, now->networks[i].name, &now->networks[i]);
 	plan_index_sort(&present);
 	for (size_t i = 0; i < c->n_apps; i++)
-		if (c->apps[i].want)
+		if (c->apps[i].want && !is_hosts(c->apps[i].want))
 			find_app_networks(c, &c->apps[i], &present, &wanted);
 	plan_index_sort(&wanted);
 	find_supervisor0(c, &present);
@@ -90,7 +98,8 @@ static void find_networks(struct plan_ctx *c)
 		const struct network *n = &now->networks[i];
 		struct plan_app *a = n->supervised && n->key ? plan_find_app(c, n->app_id) : NULL;
 
-		if (a && a->ours && !plan_index_get(&wanted, n->name) && !str_eq(n->name, SUPERVISOR_NETWORK))
+		if (a && a->ours && !own_app(n->app_uuid) && !plan_index_get(&wanted, n->name) &&
+		    !str_eq(n->name, SUPERVISOR_NETWORK))
 			add(c, RESOURCE_NETWORK, RESOURCE_GONE, n->name, a)->reason =
 				mem_strdup("no longer in the target");
 	}
@@ -121,7 +130,7 @@ static void find_volumes(struct plan_ctx *c)
 	for (size_t i = 0; i < c->n_apps; i++) {
 		struct plan_app *a = &c->apps[i];
 
-		for (size_t j = 0; a->want && j < a->want->n_volumes; j++) {
+		for (size_t j = 0; a->want && !is_hosts(a->want) && j < a->want->n_volumes; j++) {
 			const struct target_volume *v = &a->want->volumes[j];
 			const struct volume *there = plan_index_get(&present, v->name);
 
@@ -136,7 +145,7 @@ static void find_volumes(struct plan_ctx *c)
 		const struct volume *v = &now->volumes[i];
 		struct plan_app *a = v->supervised && v->key ? plan_find_app(c, v->app_id) : NULL;
 
-		if (a && a->ours && !a->target)
+		if (a && a->ours && !a->target && !own_app(v->app_uuid))
 			add(c, RESOURCE_VOLUME, RESOURCE_GONE, v->name, a)->reason =
 				mem_strdup("its app left the target");
 	}
@@ -205,7 +214,7 @@ static bool is_ours(const struct plan_ctx *c, const struct container *k)
 {
 	const struct plan_app *a = k->service ? plan_find_app(c, k->app_id) : NULL;
 
-	return a && a->ours;
+	return a && a->ours && !own_container(k, c->in->facts);
 }
 
 /* A container we must not touch holds the network: changing it would take our services down and lead nowhere. */
@@ -220,8 +229,10 @@ static void drop_held_by_foreigners(struct plan_ctx *c)
 			c->resources[kept++] = *r;
 			continue;
 		}
-		plan_add_note(c, "%s: %s; left as it is, container %s uses it and is not ours", r->subject, r->reason,
-			      r->foreign_user->name ? r->foreign_user->name : r->foreign_user->id);
+		if (!own_container(r->foreign_user,
+				   c->in->facts)) /* that of the supervisor itself is as it should be */
+			plan_add_note(c, "%s: %s; left as it is, container %s uses it and is not ours", r->subject,
+				      r->reason, r->foreign_user->name ? r->foreign_user->name : r->foreign_user->id);
 		free(r->subject);
 		free(r->reason);
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model/lock_rules.h"
+#include "model/own.h"
 #include "model/read.h"
 
 struct declared { /* one service of the app */
@@ -25,7 +26,8 @@ static void add_names(struct strv *names, const struct reconcile *r, int64_t app
 	for (size_t i = 0; a && i < a->n_services; i++)
 		strv_add(names, a->services[i].name);
 	for (size_t i = 0; i < c->n_containers; i++)
-		if (c->containers[i].app_id == app_id && c->containers[i].service)
+		if (c->containers[i].app_id == app_id && c->containers[i].service &&
+		    !own_container(&c->containers[i], r->o.facts))
 			strv_add(names, c->containers[i].service);
 	strv_sort_unique(names);
 }
@@ -99,7 +101,7 @@ static void note_adopted(struct reconcile *r)
 	const struct current *c = &r->cache.current;
 
 	for (size_t i = 0; (r->o.facts->adopt || r->o.facts->owns_all) && i < c->n_containers; i++)
-		if (c->containers[i].service)
+		if (c->containers[i].service && !own_container(&c->containers[i], r->o.facts))
 			ledger_note_app(r, c->containers[i].app_id);
 }
 

@@ -45,6 +45,10 @@ struct commit_row {
 	int64_t app_id;
 	char *commit;
 };
+struct kept_wait { /* for a lock: since when, also over the runs of one boot */
+	char *subject;
+	int64_t since_ms; /* Unix */
+};
 struct ledger {
 	int64_t *apps; /* ever in a target */
 	size_t n_apps, apps_capacity;
@@ -57,6 +61,8 @@ struct ledger {
 	size_t n_forces, forces_capacity;
 	struct commit_row *commits; /* release an app settled at last */
 	size_t n_commits, commits_capacity;
+	struct kept_wait *waits;
+	size_t n_waits, waits_capacity;
 	uint64_t generation, seq;
 	char *boot_id;    /* of the run that wrote it */
 	char *uuid;       /* of the device: as in device.json, in case that is lost */
@@ -288,6 +294,10 @@ void ledger_set_force(struct reconcile *r, int64_t app_id, uint64_t generation);
 void ledger_clear_force(struct reconcile *r, int64_t app_id); /* 0: all */
 void ledger_set_commit(struct reconcile *r, int64_t app_id, const char *commit);
 void ledger_save_target(struct reconcile *r);
+/* Since when this wait lasts: as an earlier run noted, else `now_ms`, which is noted. */
+int64_t ledger_wait_began(struct reconcile *r, const char *subject, int64_t now_ms);
+void ledger_wait_ended(struct reconcile *r, const char *subject);
+void ledger_drop_waits(struct reconcile *r); /* those of an earlier run that nobody waits for any more */
 
 /* targets.c */
 void targets_load(struct reconcile *r);

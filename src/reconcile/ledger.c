@@ -1,6 +1,7 @@
 /*
  * What the reconciler keeps on disk, and nothing that can be asked again: apps ever targeted, images ever wanted,
- * services that the update in progress stops, forces, the release each app settled at. One small file, replaced whole.
+ * services that the update in progress stops, forces, the release each app settled at, since when a lock makes us wait.
+ * One small file, replaced whole.
  */
 #include "reconcile/internal.h"
 
@@ -58,6 +59,19 @@ static void set_commit(struct ledger *l, int64_t app_id, const char *commit)
 	l->commits[l->n_commits++] = (struct commit_row){.app_id = app_id, .commit = mem_strdup(commit)};
 }
 
+static void add_wait(struct ledger *l, const char *subject, int64_t since_ms)
+{
+	mem_reserve(&l->waits, &l->waits_capacity, l->n_waits + 1, sizeof(*l->waits));
+	l->waits[l->n_waits++] = (struct kept_wait){.subject = mem_strdup(subject), .since_ms = since_ms};
+}
+
+static void remove_wait(struct ledger *l, size_t i)
+{
+	free(l->waits[i].subject);
+	l->waits[i] = l->waits[--l->n_waits];
+	l->dirty = true;
+}
+
 bool ledger_has_app(const struct ledger *l, int64_t app_id)
 {
 	for (size_t i = 0; i < l->n_apps; i++)
@@ -112,6 +126,11 @@ static void read_rows(struct ledger *l, const struct json *doc)
 		if (commit)
 			set_commit(l, member_i64(json_at(list, i), "app"), commit);
 	}
+	list = json_get(doc, "waits");
+	for (size_t i = 0; i < json_size(list); i++)
+		if (json_str(json_get(json_at(list, i), "subject")) && member_i64(json_at(list, i), "since") > 0)
+			add_wait(l, json_str(json_get(json_at(list, i), "subject")),
+				 member_i64(json_at(list, i), "since"));
 	l->generation = (uint64_t)member_i64(doc, "generation");
 	l->seq = (uint64_t)member_i64(doc, "seq");
 	l->boot_id = mem_strdup(json_str(json_get(doc, "boot")));
@@ -126,6 +145,8 @@ static struct json *load(struct reconcile *r, const char *name)
 
 	if (rc < 0 && rc != -ENOENT)
 		log_error("store_corrupt", kv_str("name", name), kv_str("err", err.msg));
+	else if (rc == STORE_NEWER)
+		log_warn("store_newer", kv_str("name", name), kv_str("err", err.msg));
 	return doc;
 }
 
@@ -154,6 +175,8 @@ void ledger_load(struct reconcile *r)
 	if (doc) {
 		read_rows(&r->ledger, doc);
 		arm_kept_rows(r);
+		while (r->ledger.n_waits && !str_eq(r->ledger.boot_id, r->o.facts->boot_id))
+			remove_wait(&r->ledger, 0); /* the locks they were for are gone */
 	}
 	json_free(doc);
 	free(r->ledger.boot_id);
@@ -222,6 +245,15 @@ static void print_ledger(const struct ledger *l, struct buf *to)
 	for (size_t i = 0; i < l->n_commits; i++) {
 		open_row(w, l->commits[i].app_id);
 		json_kv_str(w, "commit", l->commits[i].commit);
+		json_close_object(w);
+	}
+	json_close_array(w);
+	json_key(w, "waits");
+	json_open_array(w);
+	for (size_t i = 0; i < l->n_waits; i++) {
+		json_open_object(w);
+		json_kv_str(w, "subject", l->waits[i].subject);
+		json_kv_i64(w, "since", l->waits[i].since_ms);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -491,8 +523,46 @@ void ledger_set_commit(struct reconcile *r, int64_t app_id, const char *commit)
 	}
 }
 
+int64_t ledger_wait_began(struct reconcile *r, const char *subject, int64_t now_ms)
+{
+	struct ledger *l = &r->ledger;
+
+	for (size_t i = 0; i < l->n_waits; i++)
+		if (str_eq(l->waits[i].subject, subject))
+			return l->waits[i].since_ms < now_ms ? l->waits[i].since_ms : now_ms;
+	add_wait(l, subject, now_ms);
+	l->dirty = true;
+	return now_ms;
+}
+
+void ledger_wait_ended(struct reconcile *r, const char *subject)
+{
+	for (size_t i = 0; i < r->ledger.n_waits; i++)
+		if (str_eq(r->ledger.waits[i].subject, subject)) {
+			remove_wait(&r->ledger, i);
+			return;
+		}
+}
+
+void ledger_drop_waits(struct reconcile *r)
+{
+	struct ledger *l = &r->ledger;
+
+	for (size_t i = l->n_waits; i-- > 0;) {
+		bool lasts = false;
+
+		for (size_t k = 0; k < r->n_waits && !lasts; k++)
+			lasts = str_eq(r->waits[k].subject, l->waits[i].subject);
+		if (!lasts)
+			remove_wait(l, i);
+	}
+}
+
 void ledger_deinit(struct ledger *l)
 {
+	for (size_t i = 0; i < l->n_waits; i++)
+		free(l->waits[i].subject);
+	free(l->waits);
 	for (size_t i = 0; i < l->n_removed; i++)
 		free(l->removed[i].service);
 	for (size_t i = 0; i < l->n_commits; i++)

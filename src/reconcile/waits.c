@@ -24,7 +24,7 @@ static void log_resumed(struct reconcile *r, const struct wait_row *row)
 
 	log_info("update_resumed", kv_i64("app", row->app_id), kv_str("service", row->services),
 		 kv_str("path", row->path), kv_i64("blocked_ms", now - row->since_loop),
-		 kv_i64("lag_ms", gone >= row->since_loop ? now - gone : 0));
+		 kv_i64("lag_ms", gone && gone >= row->since_loop ? now - gone : 0));
 }
 
 static void row_free(struct wait_row *row)
@@ -44,6 +44,22 @@ static struct wait_row *find(struct reconcile *r, const char *subject)
 	return NULL;
 }
 
+/* A lock keeps an update waiting whatever becomes of the supervisor meanwhile: its wait goes on, it does not begin. */
+static void row_begin(struct reconcile *r, struct wait_row *row, const struct plan_wait *w)
+{
+	int64_t now = loop_wall_ms();
+
+	*row = (struct wait_row){
+		.subject = mem_strdup(w->subject),
+		.kind = w->kind,
+		.app_id = w->app_id,
+		.since_ms = w->kind == WAIT_LOCKED ? ledger_wait_began(r, w->subject, now) : now,
+		.services = strv_join(&w->services, ","),
+		.service = mem_strdup(w->service),
+	};
+	row->since_loop = loop_now_ms(r->o.loop) - (now - row->since_ms);
+}
+
 void waits_update(struct reconcile *r)
 {
 	size_t kept = 0;
@@ -57,15 +73,7 @@ void waits_update(struct reconcile *r)
 		if (!row) {
 			mem_reserve(&r->waits, &r->waits_capacity, r->n_waits + 1, sizeof(*r->waits));
 			row = &r->waits[r->n_waits++];
-			*row = (struct wait_row){
-				.subject = mem_strdup(w->subject),
-				.kind = w->kind,
-				.app_id = w->app_id,
-				.since_ms = loop_wall_ms(),
-				.since_loop = loop_now_ms(r->o.loop),
-				.services = strv_join(&w->services, ","),
-				.service = mem_strdup(w->service),
-			};
+			row_begin(r, row, w);
 			event_wait_began(r, w, row);
 			if (w->kind == WAIT_LOCKED)
 				holders_wait_began(r, row);
@@ -81,10 +89,13 @@ void waits_update(struct reconcile *r)
 		if (r->waits[i].kind == WAIT_LOCKED) {
 			holders_tell_blocked(r, &r->waits[i]); /* if it was not yet */
 			log_resumed(r, &r->waits[i]);
+			ledger_wait_ended(r, r->waits[i].subject);
 		}
 		row_free(&r->waits[i]);
 	}
 	r->n_waits = kept;
+	if (r->cache.current.known && r->target)
+		ledger_drop_waits(r);
 }
 
 void waits_deinit(struct reconcile *r)

@@ -10,11 +10,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "loop/file.h"
+#include "util/claim.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -92,39 +92,6 @@ static int make_directories(const char *path, struct err *err)
 	return 0;
 }
 
-static int lock_failed(int fd, const char *dir, struct err *err)
-{
-	char text[24];
-	int64_t pid;
-	ssize_t n;
-
-	if (errno != EWOULDBLOCK)
-		return err_sys(err, "lock %s/lock", dir);
-	n = pread(fd, text, sizeof(text) - 1, 0);
-	text[n > 0 ? n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	if (str_to_i64(text, 1, INT32_MAX, &pid))
-		return err_set(err, -EBUSY, "another supervisor (pid %d) uses %s", (int)pid, dir);
-	return err_set(err, -EBUSY, "another supervisor uses %s", dir);
-}
-
-static int lock_directory(int dir_fd, const char *dir, int *out, struct err *err)
-{
-	AUTO_CLOSE int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-
-	if (fd < 0)
-		return err_sys(err, "open %s/lock", dir);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return lock_failed(fd, dir, err);
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)len, 0) != len)
-		return err_sys(err, "write %s/lock", dir);
-	*out = fd;
-	fd = -1;
-	return 0;
-}
-
 static void store_destroy(struct store *s)
 {
 	for (struct store_file *f = s->files, *next; f; f = next) {
@@ -176,7 +143,7 @@ int store_open(struct loop *l, const char *dir, struct store **out, struct err *
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(err, "open %s", dir);
-	if (lock_directory(fd, dir, &lock_fd, err) < 0)
+	if (claim_take(fd, "lock", 0600, dir, &lock_fd, err) < 0)
 		return err->code;
 	s = mem_new(1, sizeof(*s));
 	s->loop = l;
@@ -245,37 +212,57 @@ static int set_aside(struct store *s, const char *file, struct err *err)
 	return -EBADMSG;
 }
 
-/* Every file of ours is an object that says by which rules it was written. */
-static int check_schema(const struct json *doc, int schema, struct err *err)
+/* Every file of ours is an object that says by which rules it was written. Positive: by newer ones. */
+static int check_schema(const struct json *doc, int schema, int64_t *found, struct err *err)
 {
 	const struct json *member = json_get(doc, "schema");
-	int64_t n;
 
 	if (!json_is(doc, JSON_OBJECT))
 		return err_set(err, -EBADMSG, "expected an object, got %s", json_type_name(json_type(doc)));
 	if (!member)
 		return err_set(err, -EBADMSG, "it has no \"schema\"");
-	if (!json_i64(member, &n) || n != schema)
+	if (!json_i64(member, found) || *found < schema)
 		return err_set(err, -EBADMSG, "its \"schema\" is not %d", schema);
-	return 0;
+	return *found > schema;
+}
+
+/*
+ * A newer program wrote it, and the host went back to this one. What it says is kept for that program under a name that
+ * nothing of ours writes: as a second name of the same file, so that it is never missing, whenever we are killed.
+ */
+static int keep_newer(struct store *s, const char *file, int64_t schema, struct err *err)
+{
+	AUTO_FREE char *kept = mem_printf("%s.schema-%lld", file, (long long)schema);
+
+	unlinkat(s->dir_fd, kept, 0); /* of an earlier time: this one is the later */
+	if (linkat(s->dir_fd, file, s->dir_fd, kept, 0) < 0 && renameat(s->dir_fd, file, s->dir_fd, kept) < 0)
+		return err_sys(err, "keep %s/%s as %s", s->dir, file, kept);
+	err_set(err, 0,
+		"%s/%s was written by a newer version (schema %lld): kept as %s, and read as far as it is understood",
+		s->dir, file, (long long)schema, kept);
+	return STORE_NEWER;
 }
 
 int store_load(struct store *s, const char *name, int schema, struct json **out, struct err *err)
 {
 	AUTO_FREE char *file = mem_printf("%s.json", name);
 	AUTO_FREE char *text = NULL;
+	int64_t found = 0;
 	size_t len = 0;
 	int rc = read_whole(s, file, &text, &len, err);
 
 	if (rc == 0 && json_parse(text, len, STORE_FILE_MAX_BYTES, out, err) < 0)
 		rc = err->code = -EBADMSG;
-	if (rc == 0 && check_schema(*out, schema, err) < 0) {
-		rc = err->code;
-		json_free(STEAL(*out));
+	if (rc == 0) {
+		rc = check_schema(*out, schema, &found, err);
+		if (rc > 0)
+			rc = keep_newer(s, file, found, err);
+		if (rc < 0)
+			json_free(STEAL(*out));
 	}
 	if (rc == -EBADMSG)
 		return set_aside(s, file, err);
-	return rc == 0 ? 0 : err_wrap(err, "%s/%s", s->dir, file);
+	return rc >= 0 ? rc : err_wrap(err, "%s/%s", s->dir, file);
 }
 
 static struct store_file *file_get(struct store *s, const char *name)

@@ -25,8 +25,10 @@ const char *store_dir(const struct store *s);
 /*
  * Read "<name>.json" whole, now (start-up only). 0: *out is the caller's. -ENOENT: there is none. -EBADMSG: it was
  * corrupt, or no object whose member "schema" is `schema`; it has been renamed to NAME.json.corrupt and the sentence
- * says what was wrong.
+ * says what was wrong. STORE_NEWER: as 0, but a newer program wrote it, by rules that this one does not know: it is kept
+ * for that program as NAME.json.schema-N, the sentence says so, and of *out only what is as expected may be used.
  */
+#define STORE_NEWER 1
 int store_load(struct store *s, const char *name, int schema, struct json **out, struct err *err);
 typedef void store_done_fn(void *ctx, const struct err *err); /* err NULL: durable */
 /*

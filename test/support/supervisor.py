@@ -48,7 +48,7 @@ def parse(line):
 
 class Supervisor:
     def __init__(self, directory, engine_socket, target=None, listen=None, args=(), env=None, log_level="info",
-                 lock_root=None):
+                 lock_root=None, prefix=()):
         self.dir = directory
         os.makedirs(directory, exist_ok=True)
         self.state, self.lock_root = f"{directory}/state", lock_root or f"{directory}/locks"
@@ -62,6 +62,7 @@ class Supervisor:
         for address in self.listen:
             self.argv += ["--listen", address]
         self.argv += list(args)
+        self.prefix = list(prefix)  # a program that runs it
         self.env = env or {}
         self.process = self.log = self.err = None
         self.awaited = True  # somebody saw how the process ended
@@ -74,7 +75,7 @@ class Supervisor:
             self.history.append(self.log.since())
         env = {k: v for k, v in os.environ.items() if not k.startswith(("BALENA_", "RESIN_", "LOCKKEEPER_", "DOCKER_"))}
         env.update(self.env)
-        self.process = subprocess.Popen([BINARY, *self.argv], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*self.prefix, BINARY, *self.argv], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, preexec_fn=sandbox.die_with_parent)
         self.awaited = False
         self.log = Lines(self.process.stdout, parse)

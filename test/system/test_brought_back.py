@@ -95,7 +95,7 @@ def spoil(s, name, text):
         f.write(text)
 
 
-SPOILT = {"cut": '{"schema":1,"a', "empty": "", "bytes": "\x00\x01", "another's": '{"schema":9}'}
+SPOILT = {"cut": '{"schema":1,"a', "empty": "", "bytes": "\x00\x01", "another's": '{"schema":0}'}
 
 
 @pytest.mark.parametrize("text", SPOILT)

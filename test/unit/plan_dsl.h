@@ -9,6 +9,7 @@
  *             processors 1; delete-volumes; adopt; supervisor0 right|wrong; without-default (the default networks)
  *             legacy [app=2] (a lock directory of the whole app is there); lock whole [app=2] (a lock in it);
  *             lock web ignored (one that does not count)
+ *             inside web [app=2] (the supervisor runs in this container)
  *   target    none [app=2] (the app has no release); override (of the device); services: [override] (of their app)
  *
  * What happens: rounds separated by ';', steps of one round by '+' ("stop web + stop db"), then '|' and what it waits
@@ -331,6 +332,14 @@ static inline void dsl_add_image(struct world *w, const char *name, bool unreada
 		strv_add(&w->owned_images, reference);
 }
 
+static inline void dsl_be_inside(struct world *w, const char *service, int64_t app)
+{
+	for (size_t i = 0; i < w->now.n_containers; i++)
+		if (w->now.containers[i].app_id == app && strcmp(w->now.containers[i].service, service) == 0)
+			w->facts.own_container = mem_strdup(w->now.containers[i].id);
+	assert_non_null(w->facts.own_container);
+}
+
 static inline void dsl_add_other(struct world *w, const struct dsl_item *item)
 {
 	int64_t app = dsl_app(item);
@@ -375,6 +384,8 @@ static inline void dsl_add_other(struct world *w, const struct dsl_item *item)
 		w->facts.adopt = true;
 	} else if (dsl_is(item, "managed")) {
 		w->facts.owns_all = true;
+	} else if (dsl_is(item, "inside")) {
+		dsl_be_inside(w, item->word[1], app);
 	} else if (dsl_is(item, "supervisor0")) {
 		world_add_supervisor0(w, dsl_has(item, "right"));
 	} else if (!dsl_is(item, "without-default")) {

@@ -233,7 +233,7 @@ static inline struct container *world_add_container(struct world *w, int64_t app
 	mem_reserve(&w->now.containers, &w->containers_capacity, w->now.n_containers + 1, sizeof(*k));
 	k = &w->now.containers[w->now.n_containers++];
 	*k = (struct container){.app_id = app_id, .state = state};
-	k->id = mem_printf("c%04u", ++w->next_id);
+	k->id = mem_printf("c%011u", ++w->next_id);
 	k->name = mem_strdup(name);
 	k->service = mem_strdup(service);
 	k->commit = mem_strdup(strrchr(name, '_') + 1);

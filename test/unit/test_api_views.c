@@ -170,6 +170,49 @@ static void a_foreign_app_is_listed_and_never_the_one_shown(void **state)
 	assert_null(strstr(written(view_status, app_2, false), "foreign"));
 }
 
+static void the_supervisor_itself_is_shown_as_such_and_never_the_one_shown(void **state)
+{
+	struct container kept[8];
+	size_t n = fake.current.n_containers;
+	const char *text;
+
+	(void)state;
+	assert_in_range(n, 1, 8);
+	memcpy(kept, fake.current.containers, n * sizeof(*kept));
+	fake.target = NULL;
+	for (size_t i = 0; i < n; i++)
+		if (kept[i].app_id == 1)
+			fake.current.containers[i].name = TEXT("balena_supervisor");
+	text = written(view_status, global, false);
+	assert_non_null(strstr(text, "c2web"));
+	assert_null(strstr(text, "supervisor"));
+	text = written(view_status, global, true);
+	assert_non_null(strstr(text, "\"containerId\":\"c1main\",\"createdAt\":\"2026-01-02T03:04:05.678Z\","
+				     "\"supervisor\":true}"));
+	assert_null(strstr(text, "\"foreign\""));
+	memcpy(fake.current.containers, kept, n * sizeof(*kept));
+}
+
+static void what_the_target_leaves_to_the_host_is_reported_as_running(void **state)
+{
+	struct target_left_out left_out[] = {{TEXT("core"), TEXT("reg/supervisor:9")}};
+	struct target_app app = {.id = 5,
+				 .release_id = 50,
+				 .uuid = TEXT("u"),
+				 .name = TEXT("sv"),
+				 .commit = TEXT("c"),
+				 .left_out = left_out,
+				 .n_left_out = 1};
+	struct target target = {.apps = &app, .n_apps = 1};
+
+	(void)state;
+	fake.target = &target;
+	assert_string_equal(written(view_applications, global, false),
+			    "{\"sv\":{\"appId\":5,\"appUuid\":\"u\",\"commit\":\"c\",\"services\":{\"core\":{"
+			    "\"status\":\"Running\",\"image\":\"reg/supervisor:9\",\"downloadProgress\":null,"
+			    "\"releaseId\":50}},\"updateStatus\":\"done\"}}");
+}
+
 static void a_target_problem_is_quoted_to_the_global_key_only(void **state)
 {
 	(void)state;
@@ -395,6 +438,8 @@ int main(void)
 		TEST(without_the_engine_the_last_known_state_is_shown_as_applying),
 		TEST(when_nothing_was_ever_known_the_lists_are_empty),
 		TEST(a_foreign_app_is_listed_and_never_the_one_shown),
+		TEST(the_supervisor_itself_is_shown_as_such_and_never_the_one_shown),
+		TEST(what_the_target_leaves_to_the_host_is_reported_as_running),
 		TEST(a_target_problem_is_quoted_to_the_global_key_only),
 		TEST(applications_show_the_services_of_the_target_release_only),
 		TEST(an_image_without_its_container_is_downloaded_then_installing),

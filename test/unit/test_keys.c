@@ -191,7 +191,7 @@ static void the_file_has_a_schema_and_a_list(void **state)
 
 static void a_corrupt_or_foreign_file_gives_new_keys_and_a_sentence(void **state)
 {
-	static const char *const bad[] = {"{", "[]", "{\"schema\":2,\"keys\":[]}", "{\"keys\":[]}"};
+	static const char *const bad[] = {"{", "[]", "{\"schema\":0,\"keys\":[]}", "{\"keys\":[]}"};
 	struct keys_test *t = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -208,6 +208,22 @@ static void a_corrupt_or_foreign_file_gives_new_keys_and_a_sentence(void **state
 		keys_restart(t);
 		assert_int_equal(t->err.code, 0);
 	}
+}
+
+static void keys_that_a_newer_program_wrote_stay_good(void **state)
+{
+	struct keys_test *t = *state;
+	AUTO_FREE char *before = mem_strdup(keys_global(t->keys)), *text = NULL;
+
+	keys_restart(t); /* they are on disk */
+	keys_stop(t);
+	text = mem_printf("{\"schema\":2,\"keys\":[{\"appId\":0,\"service\":null,\"key\":\"%s\",\"new\":[]}]}", before);
+	check_write_file(t->base->dir_fd, "keys.json", text);
+	keys_start(t);
+	assert_int_equal(t->err.code, 0);
+	assert_non_null(strstr(t->err.msg, "keys.json was written by a newer version"));
+	assert_string_equal(keys_global(t->keys), before);
+	assert_int_equal(faccessat(t->base->dir_fd, "keys.json.schema-2", F_OK, 0), 0);
 }
 
 static void entries_that_make_no_sense_are_left_out(void **state)
@@ -314,6 +330,7 @@ int main(void)
 		TEST(pruning_drops_the_keys_of_gone_services_only),
 		TEST(the_file_has_a_schema_and_a_list),
 		TEST(a_corrupt_or_foreign_file_gives_new_keys_and_a_sentence),
+		TEST(keys_that_a_newer_program_wrote_stay_good),
 		TEST(entries_that_make_no_sense_are_left_out),
 		cmocka_unit_test(the_key_of_a_request_is_found_by_the_rules),
 		cmocka_unit_test(a_key_that_is_too_long_is_cut_and_still_wins),

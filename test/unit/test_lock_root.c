@@ -84,6 +84,17 @@ static void an_old_root_gets_a_relative_link_and_keeps_its_directory(void **stat
 	assert_int_equal(set_open(f, THIS_NONCE), 0); /* and the link is accepted at the next start */
 }
 
+static void the_link_is_known_as_the_reference_writes_it(void **state)
+{
+	struct lock_fixture *f = *state;
+
+	make_dir_mode(f, "tmp/resin-supervisor", 0755);
+	assert_int_equal(symlinkat("./resin-supervisor", f->base->dir_fd, "tmp/balena-supervisor"), 0);
+	assert_int_equal(set_open(f, THIS_NONCE), 0);
+	prepare(f, 1, "web");
+	assert_int_equal(mode_of(f, "tmp/resin-supervisor/services/1/web"), 01777);
+}
+
 static void an_old_root_beside_the_new_one_changes_nothing(void **state)
 {
 	struct lock_fixture *f = *state;
@@ -191,6 +202,7 @@ int main(void)
 		LOCK_TEST_NO_SET(a_component_of_another_user_is_refused_by_name),
 		LOCK_TEST_NO_SET(a_link_or_file_on_the_way_is_refused),
 		LOCK_TEST_NO_SET(an_old_root_gets_a_relative_link_and_keeps_its_directory),
+		LOCK_TEST_NO_SET(the_link_is_known_as_the_reference_writes_it),
 		LOCK_TEST_NO_SET(an_old_root_beside_the_new_one_changes_nothing),
 		LOCK_TEST_NO_SET(a_root_that_is_no_absolute_path_is_refused),
 		LOCK_TEST_NO_SET(a_nonce_that_would_not_be_recognised_again_is_refused),

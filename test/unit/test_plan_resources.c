@@ -64,6 +64,8 @@ static const struct dsl_row rows[] = {
 	 "pull i; pull j; pull k + create a + create b; start a + start b + create 2/c; start 2/c"},
 	{"an old image that a container of somebody uses stays",
 	 "web image=a; image b; x image=b app=7; foreign; owned 1", "web image=a", ""},
+	{"the supervisor's next image stays although nothing runs from it yet",
+	 "web image=a; image balena_supervisor; image b", "web image=a", "rmi b"},
 	{"an image that the target names again is not removed", "web image=a; image b", "web image=a; db image=b off",
 	 "lock; create db; unlock"},
 	{"old images go a few at a time", "web image=a; image b; image c; image d; processors 2", "web image=a",

@@ -128,6 +128,21 @@ static const struct dsl_row rows[] = {
 	{"a managed device owns every app", "web image=a app=7; foreign; managed", "web image=b",
 	 "pull b + +net default + lock 7; create web + stop 7/web; start web + remove 7/web; -net 7/default; unlock 7; "
 	 "rmi a"},
+	{"the supervisor itself is left alone, whatever its labels say",
+	 "sv image=a app=7 named=balena_supervisor; foreign; adopt", "web image=b",
+	 "pull b + +net default; create web; start web"},
+	{"the container that the supervisor runs in is left alone, whatever its name",
+	 "sv image=a app=7; inside sv app=7; foreign; managed; delete-volumes", "web image=b",
+	 "pull b + +net default; create web; start web"},
+	{"the supervisor among the services of an app is left alone while they are updated",
+	 "sv image=a named=balena_supervisor; web image=a env=1", "web image=b",
+	 "pull b; lock; stop web; remove web; create web; start web; unlock"},
+	{"the supervisor deployed as a service is neither updated nor started a second time",
+	 "sv image=a env=1; inside sv; web image=a env=1", "sv image=b env=2; web image=a env=2 after=sv",
+	 "lock; stop web; remove web; create web; start web; unlock"},
+	{"an app with the supervisor in it can be removed all the same",
+	 "sv image=a app=7 named=resin_supervisor; web image=a app=7; owned 7", "",
+	 "lock 7; stop 7/web; remove 7/web; unlock 7"},
 	{"an app that was ever in a target is ours", "web image=a app=7; foreign; owned 7", "",
 	 "lock 7; stop 7/web; remove 7/web; -net 7/default; unlock 7; rmi a"},
 	{"an app that the target names is ours at once", "web image=a; foreign", "web image=a env=2",
@@ -315,6 +330,20 @@ static void a_note_of_what_is_accepted_names_a_few_fields_only(void **state)
 	drop(&f);
 }
 
+static void the_supervisor_itself_is_neither_foreign_nor_worth_a_note(void **state)
+{
+	struct planned f;
+
+	(void)state;
+	make(&f, "sv image=a app=7 named=balena_supervisor; db image=a app=5; foreign", "web image=a");
+	assert_int_equal(f.p.n_foreign, 1);
+	assert_int_equal(f.p.foreign[0], 5);
+	drop(&f);
+	make(&f, "sv image=a app=7 net=x named=balena_supervisor; network x app=7; owned 7", "web image=a");
+	assert_int_equal(f.p.notes.n, 0);
+	drop(&f);
+}
+
 static void foreign_apps_are_listed(void **state)
 {
 	struct planned f;
@@ -438,6 +467,7 @@ int main(void)
 		cmocka_unit_test(what_is_accepted_is_noted_once_and_stops_nothing),
 		cmocka_unit_test(a_note_of_what_is_accepted_names_a_few_fields_only),
 		cmocka_unit_test(foreign_apps_are_listed),
+		cmocka_unit_test(the_supervisor_itself_is_neither_foreign_nor_worth_a_note),
 		cmocka_unit_test(a_stop_says_which_fields_differ),
 		cmocka_unit_test(reasons_tell_new_services_from_replaced_ones),
 		cmocka_unit_test(a_create_carries_everything_the_engine_needs),

@@ -456,6 +456,123 @@ static void force_outlives_a_restart_until_the_app_settles(void **state)
 
 /* -------- from one run to the next -------- */
 
+static int64_t since_of_lock_wait(struct world *w)
+{
+	const struct plan *p = reconcile_plan(w->r);
+
+	for (size_t i = 0; i < p->n_waits; i++)
+		if (p->waits[i].kind == WAIT_LOCKED)
+			return reconcile_wait_since(w->r, i);
+	return 0;
+}
+
+/* As if the wait had begun a minute before; the files are ours alone while nobody runs. */
+static void age_kept_wait(struct world *w, int64_t since)
+{
+	AUTO_FREE char *text = kept(w, "ledger.json");
+	AUTO_FREE char *now = mem_printf("\"since\":%lld", (long long)since);
+	AUTO_FREE char *older = mem_printf("\"since\":%lld", (long long)since - 60000);
+	char *at = strstr(text, now);
+
+	assert_non_null(at);
+	memcpy(at, older, strlen(older));
+	check_write_file(w->f->dir_fd, "state/ledger.json", text);
+}
+
+static void a_wait_for_a_lock_goes_on_from_run_to_run_and_is_forgotten_when_it_ends(void **state)
+{
+	struct world *w = *state;
+	AUTO_FREE char *log = NULL, *text = NULL;
+	int64_t since;
+
+	run_first(w);
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r2: main=img:2");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	since = since_of_lock_wait(w);
+	world_close(w);
+	age_kept_wait(w, since);
+	world_open(w, "nonce-2");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	assert_int_equal(since_of_lock_wait(w), since - 60000);
+	app_unlocks(w, 1, "main");
+	RUN_UNTIL(w->loop, world_settled(w));
+	log = world_log(w);
+	assert_non_null(strstr(log, " blocked_ms=6")); /* of the whole wait */
+	world_close(w);
+	text = kept(w, "ledger.json");
+	assert_non_null(strstr(text, "\"waits\":[]"));
+	world_open(w, "nonce-3");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r3: main=img:1");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	assert_true(since_of_lock_wait(w) >= since); /* another wait */
+}
+
+static void a_wait_that_ended_while_nobody_ran_is_not_taken_up_again(void **state)
+{
+	struct world *w = *state;
+	int64_t since;
+
+	run_first(w);
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r2: main=img:2");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	since = since_of_lock_wait(w);
+	world_close(w);
+	age_kept_wait(w, since);
+	app_unlocks(w, 1, "main");
+	world_open(w, "nonce-2");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r3: main=img:1");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	assert_true(since_of_lock_wait(w) >= since);
+}
+
+static void a_wait_ends_with_a_reboot(void **state)
+{
+	struct world *w = *state;
+	int64_t since;
+
+	run_first(w);
+	assert_true(app_locks(w, 1, "main"));
+	offer(w, "1 r2: main=img:2");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	since = since_of_lock_wait(w);
+	world_close(w);
+	age_kept_wait(w, since);
+	free(w->facts.boot_id);
+	w->facts.boot_id = mem_strdup("boot-2");
+	world_open(w, "nonce-2");
+	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
+	assert_true(since_of_lock_wait(w) >= since);
+}
+
+static void what_a_newer_program_kept_is_used_as_far_as_it_is_understood(void **state)
+{
+	struct world *w = *state;
+	AUTO_FREE char *text = NULL, *again = NULL;
+	char *schema;
+
+	run_first(w);
+	world_close(w);
+	text = kept(w, "ledger.json");
+	schema = strstr(text, "\"schema\":1");
+	assert_non_null(schema);
+	schema[strlen("\"schema\":")] = '9';
+	check_write_file(w->f->dir_fd, "state/ledger.json", text);
+	asked_clear(w);
+	world_open(w, "nonce-2");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_int_equal(asked_count(w, CHANGES), 0);
+	assert_string_equal(reconcile_settled_commit(w->r, 1), "r1");
+	assert_int_equal(logged(w, " store_newer "), 1);
+	again = kept(w, "ledger.json.schema-9");
+	assert_string_equal(again, text);
+}
+
 static void the_stored_target_stands_after_a_restart_and_its_number_grows_on(void **state)
 {
 	struct world *w = *state;
@@ -534,8 +651,8 @@ static void corrupt_files_are_set_aside_and_no_service_is_touched(void **state)
 	static const char *const rows[][2] = {
 		{"target", "{\"schema\":1,"},
 		{"ledger", "{\"schema\":1,"},
-		{"target", "{\"schema\":9}"}, /* of a newer program, or of another */
-		{"ledger", "{\"schema\":9}"},
+		{"target", "{\"schema\":0}"}, /* of another program */
+		{"ledger", "{\"schema\":0}"},
 	};
 	struct world *w = *state;
 
@@ -638,6 +755,10 @@ int main(void)
 		WORLD_TEST(force_does_not_count_for_a_document_that_comes_after_its_look),
 		WORLD_TEST(force_does_not_count_for_what_changes_after_its_app_settled),
 		WORLD_TEST(force_outlives_a_restart_until_the_app_settles),
+		WORLD_TEST(a_wait_for_a_lock_goes_on_from_run_to_run_and_is_forgotten_when_it_ends),
+		WORLD_TEST(a_wait_that_ended_while_nobody_ran_is_not_taken_up_again),
+		WORLD_TEST(a_wait_ends_with_a_reboot),
+		WORLD_TEST(what_a_newer_program_kept_is_used_as_far_as_it_is_understood),
 		WORLD_TEST(the_stored_target_stands_after_a_restart_and_its_number_grows_on),
 		WORLD_TEST(what_an_app_took_counts_from_the_question_and_never_idle_time),
 		WORLD_TEST(the_largest_document_that_is_accepted_is_kept),

@@ -311,7 +311,8 @@ static void a_corrupt_file_is_set_aside_and_what_was_wrong_is_told(void **state)
 		"{\"schema\":1,\"a\":1,\"a\":2}",
 		"[]",
 		"7",
-		"{\"schema\":9}",
+		"{\"schema\":0}",
+		"{\"schema\":-9}",
 		"{\"schema\":\"1\"}",
 		"{\"schema\":1.5}",
 		"{}",
@@ -331,6 +332,34 @@ static void a_corrupt_file_is_set_aside_and_what_was_wrong_is_told(void **state)
 		free(found);
 		assert_int_equal(store_load(t->store, "keys", 1, &root, &t->err), -ENOENT);
 	}
+}
+
+static void what_a_newer_program_wrote_is_kept_for_it_and_read_all_the_same(void **state)
+{
+	struct store_test *t = *state;
+	struct json *root = NULL;
+	AUTO_FREE char *now = NULL, *kept = NULL;
+	int64_t n;
+
+	put(t, "state.json.schema-7", "of an earlier time");
+	put(t, "state.json", "{\"schema\":7,\"n\":3,\"odd\":[]}");
+	for (int i = 0; i < 2; i++) { /* nothing was written after the first start */
+		assert_int_equal(store_load(t->store, "state", 1, &root, &t->err), STORE_NEWER);
+		assert_int_equal(t->err.code, 0);
+		assert_non_null(strstr(t->err.msg, "state.json was written by a newer version (schema 7): kept as "
+						   "state.json.schema-7"));
+		assert_true(json_i64(json_get(root, "n"), &n));
+		assert_int_equal(n, 3);
+		json_free(STEAL(root));
+	}
+	save(t, "state", "{\"schema\":1,\"n\":4}");
+	RUN_UNTIL(t->base->loop, t->done == 1);
+	now = content(t, "state.json");
+	kept = content(t, "state.json.schema-7");
+	assert_string_equal(now, "{\"schema\":1,\"n\":4}");
+	assert_string_equal(kept, "{\"schema\":7,\"n\":3,\"odd\":[]}");
+	assert_int_equal(store_load(t->store, "state", 1, &root, &t->err), 0);
+	json_free(root);
 }
 
 static void a_link_fifo_or_directory_is_no_file_of_ours(void **state)
@@ -460,6 +489,7 @@ int main(void)
 		TEST(a_write_that_fails_tells_why_and_keeps_the_old),
 		TEST(a_text_beyond_the_limit_is_refused_and_one_at_the_limit_is_not),
 		TEST(a_corrupt_file_is_set_aside_and_what_was_wrong_is_told),
+		TEST(what_a_newer_program_wrote_is_kept_for_it_and_read_all_the_same),
 		TEST(a_link_fifo_or_directory_is_no_file_of_ours),
 		TEST(the_rest_of_a_killed_write_is_harmless),
 		TEST(plain_files_are_private_and_replaced_whole),
