@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "host/ageing.h"
 #include "host/facts.h"
+#include "host/notify.h"
 #include "host/own_container.h"
 #include "keys/keys.h"
 #include "lock/lock.h"
@@ -51,6 +52,7 @@ struct supervisor {
 	struct http_server *server;
 	struct target_source *source;
 	struct loop_signals *signals;
+	struct notify *notify;
 	struct device_facts facts;
 	struct loop_timer deadline;
 	uint16_t port;
@@ -119,6 +121,21 @@ static void on_state_changed(void *ctx)
 		return;
 	follow_supervisor0(s);
 	api_state_changed(s->api);
+	notify_changed(s->notify);
+}
+
+static char *on_status(void *ctx)
+{
+	const struct supervisor *s = ctx;
+
+	return reconcile_sentence(s->reconcile);
+}
+
+static bool on_healthy(void *ctx)
+{
+	const struct supervisor *s = ctx;
+
+	return reconcile_healthy(s->reconcile);
 }
 
 /* One result ends every look asked for before the question it answers. */
@@ -491,11 +508,13 @@ static void on_reconcile_stopped(void *ctx)
 	on_part_stopped(s);
 }
 
-static void stop(struct supervisor *s)
+static void stop(struct supervisor *s, const char *why)
 {
 	if (s->stopping)
 		return;
 	s->stopping = true;
+	notify_stopping(s->notify, why);
+	notify_free(STEAL(s->notify));
 	loop_timer_start(&s->deadline, STOP_DEADLINE_MS);
 	s->parts = 1;
 	if (s->source) {
@@ -520,7 +539,7 @@ static void stop(struct supervisor *s)
 static void on_signal(void *ctx, int signo)
 {
 	log_info("stopping", kv_str("signal", signo == SIGINT ? "SIGINT" : "SIGTERM"));
-	stop(ctx);
+	stop(ctx, "stopping");
 }
 
 static void log_started(const struct run_options *o)
@@ -531,6 +550,16 @@ static void log_started(const struct run_options *o)
 		 kv_str("engine", o->engine), kv_str("state", o->state));
 }
 
+/* Not to be able to tell is no reason not to run: what is missing then shows in the manager, as a start without end. */
+static void open_notify(struct supervisor *s)
+{
+	struct err err = {0};
+
+	s->notify = notify_new(&(struct notify_options){s->loop, on_status, on_healthy, s}, &err);
+	if (err.code)
+		log_warn("notify_unusable", kv_str("err", err.msg));
+}
+
 int supervisor_run(const struct run_options *o)
 {
 	static const int signals[] = {SIGTERM, SIGINT, 0};
@@ -539,19 +568,22 @@ int supervisor_run(const struct run_options *o)
 	struct err err = {0};
 
 	mallopt(M_ARENA_MAX, 1);              /* one heap for all: what the pool's threads free is used again */
+	setenv("UV_THREADPOOL_SIZE", "2", 0); /* one writes to the disk, one reads /proc; a thread is a stack */
 	fcntl(STDOUT_FILENO, F_SETPIPE_SZ, LOG_PIPE_BYTES); /* bursts fit; refused, or no pipe: it stays as it is */
 	log_setup((enum log_level)o->log_level, (enum log_format)o->log_format, STDOUT_FILENO);
 	s.loop = loop_new();
 	loop_timer_init(s.loop, &s.deadline, on_deadline, &s);
 	s.signals = loop_signals_new(s.loop, signals, on_signal, &s);
+	open_notify(&s);
 	s.exit_code = open_parts(&s, &err);
 	if (s.exit_code) {
 		fprintf(stderr, "lockkeeper: %s\n", err.msg);
 		log_error("start_failed", kv_str("err", err.msg));
-		stop(&s);
+		stop(&s, err.msg);
 	} else {
 		log_started(o);
 		reconcile_start(s.reconcile);
+		notify_ready(s.notify);
 	}
 	loop_run(s.loop);
 	loop_stalls(s.loop, &stalls);

@@ -317,6 +317,8 @@ static void print_help(void)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (!rows[i].flag)
 			print_row(&rows[i]);
+	printf("\nStarted by systemd (Type=notify), it says when it is ready and how it is (NOTIFY_SOCKET), and feeds\n"
+	       "the watchdog while it is healthy (WATCHDOG_USEC).\n");
 	printf("\nExit code: 0 stopped by a signal, 1 it cannot run (standard error says why), 2 bad "
 	       "usage.\n\n"
 	       "Examples:\n"

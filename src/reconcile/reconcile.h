@@ -129,6 +129,8 @@ bool reconcile_lock_override(const struct reconcile *r);
 void reconcile_explain_locks(struct reconcile *r, loop_fn *done, void *ctx);
 /* Not stuck: no step has outlived every timeout of its own. */
 bool reconcile_healthy(const struct reconcile *r);
+/* All of it as one sentence, e.g. "2 apps settled"; changes only when something does. The caller frees it; never NULL. */
+char *reconcile_sentence(const struct reconcile *r);
 /* What would be done for another target; changes nothing. `out` as plan_make(). */
 void reconcile_dry_run(const struct reconcile *r, const struct target *t, struct plan *out);
 
