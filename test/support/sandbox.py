@@ -29,6 +29,7 @@ def enter():
     _outside = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
         raise SystemExit(f"unshare: {os.strerror(ctypes.get_errno())}: the system tests need their own name spaces")
+    make_root_the_root()
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     hide_tmpfiles()
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
@@ -38,6 +39,37 @@ def enter():
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+def make_root_the_root():
+    """
+    When this machine is a chroot: its directory becomes the root of our mount name space. The engine's exec, and with
+    it a health check, enters a container through the name space, and would come out at the root outside of the chroot.
+    """
+    root, here = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/", "."))
+    space = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(space, CLONE_NEWNS) != 0:  # leads to the name space's root
+            return
+        outer = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        is_chroot = mount_id(outer) != mount_id(root)
+        os.close(outer)
+        if is_chroot:
+            libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+            os.fchdir(root)
+            if libc.pivot_root(b".", b".") == 0:  # the old root now lies over the new one
+                libc.umount2(b".", MNT_DETACH)
+            else:
+                os.chroot(".")
+        os.fchdir(here)
+    finally:
+        for fd in (root, here, space):
+            os.close(fd)
+
+
+def mount_id(fd):
+    with open(f"/proc/self/fdinfo/{fd}") as f:
+        return [line.split()[1] for line in f if line.startswith("mnt_id:")]
 
 
 def leave_network():

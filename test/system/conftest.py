@@ -22,6 +22,7 @@ TEST_LIMIT = int(os.environ.get("LK_TEST_LIMIT", "180"))  # seconds; a hung test
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: not part of test/run quick")
+    config.addinivalue_line("markers", "image: of the container image, which has a build of its own")
 
 
 def pytest_addoption(parser):
