@@ -100,7 +100,7 @@ struct child {
 	size_t len;
 };
 
-/* `exec_ns` is stamped in the child, as the last thing before execv(). */
+/* `exec_ns` is stamped in the child, as the last thing before execv(). BENCH_ROOT: a chroot that it runs in. */
 static inline void child_start(struct child *c, char **argv)
 {
 	int log[2], stamp[2];
@@ -111,10 +111,13 @@ static inline void child_start(struct child *c, char **argv)
 	if (c->pid < 0)
 		die("fork: %s", strerror(errno));
 	if (c->pid == 0) {
+		const char *root = getenv("BENCH_ROOT");
 		int64_t t;
 
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		dup2(log[1], STDOUT_FILENO);
+		if (root && (chroot(root) < 0 || chdir("/") < 0))
+			_exit(126);
 		t = now_ns();
 		if (write(stamp[1], &t, sizeof(t)) == sizeof(t))
 			execv(argv[0], argv);
@@ -155,6 +158,30 @@ static inline bool child_line(struct child *c, char *line, size_t size)
 	c->len -= n + 1;
 	memmove(c->text, end + 1, c->len + 1);
 	return true;
+}
+
+/* What a process has used so far. CPU time and faults tell what a busy machine blurs in every time by the clock. */
+struct usage {
+	int64_t cpu_ns;
+	long minor_faults, major_faults;
+};
+
+static inline struct usage usage_of(pid_t pid)
+{
+	struct usage u = {0};
+	char path[64], *text, *rest;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid); /* of its first thread: the loop */
+	text = read_file(path);
+	u.cpu_ns = strtoll(text, NULL, 10);
+	free(text);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	text = read_file(path);
+	rest = strrchr(text, ')'); /* the name before it may hold anything */
+	if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %ld %*u %ld", &u.minor_faults, &u.major_faults) != 2)
+		die("%s is not as expected", path);
+	free(text);
+	return u;
 }
 
 /*

@@ -5,16 +5,18 @@
  * figure so holds two wake-ups, the supervisor's and this program's; mode `floor` measures just these: a program that
  * does nothing but see the unlink and write the same bytes.
  *
- *	bench_release release|force|blocked DIR N SERVICES REST_MS ARGV...
+ *	bench_release release|force|blocked|updates DIR N SERVICES REST_MS ARGV...
  *	bench_release floor DIR N REST_MS
  *
  * DIR holds what test/bench/run made: target.1 and target.2, the documents to alternate between (app 1, release rN),
  * and gets engine.sock. ARGV is the supervisor: its API on DIR/api.sock, its locks in DIR/locks. An update has been
  * blocked for REST_MS when its obstacle goes: what the supervisor writes to its disk when a wait begins is over, or not.
- * Mode `blocked` holds the lock for N seconds and tells what was asked of the engine meanwhile.
+ * Mode `blocked` holds the lock for N seconds and tells what was asked of the engine meanwhile. Mode `updates` makes N
+ * updates as fast as they go, half of them blocked by a lock first, and tells every 100 what the process holds.
  */
 #include "scripted_engine.h"
 
+#include <dirent.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
@@ -156,17 +158,58 @@ static void block(struct bench *b, unsigned version)
 		die("a service was stopped although its lock was held");
 }
 
+static long number_after(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+static int count_fds(pid_t pid)
+{
+	char path[64];
+	DIR *dir;
+	int n = -2; /* . and .. */
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
 /* Between two measurements: what the process holds after so many updates. */
 static void print_memory(const struct bench *b, int updates)
 {
-	char path[64], *text, *line;
+	struct usage used = usage_of(b->child.pid);
+	char path[64], *text;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)b->child.pid);
 	text = read_file(path);
-	line = strstr(text, "Anonymous:");
-	if (line)
-		printf("{\"updates\":%d,\"anonymous_kib\":%ld}\n", updates, strtol(line + 10, NULL, 10));
+	printf("{\"updates\":%d,\"rss_kib\":%ld,\"pss_kib\":%ld,\"anonymous_kib\":%ld,\"minor_faults\":%ld,"
+	       "\"major_faults\":%ld,\"fds\":%d}\n",
+	       updates, number_after(text, "Rss:"), number_after(text, "Pss:"), number_after(text, "Anonymous:"),
+	       used.minor_faults, used.major_faults, count_fds(b->child.pid));
 	free(text);
+}
+
+static void update_one(struct bench *b, int i)
+{
+	unsigned version = i % 2 == 0 ? 2 : 1;
+
+	b->stop_ns = 0;
+	if (i / 2 % 2) {
+		block(b, version);
+		if (unlink(b->lock) < 0)
+			die("unlink %s: %s", b->lock, strerror(errno));
+	} else {
+		write_target(b, version);
+	}
+	await_settled(b, version);
+	if (i % 100 == 99)
+		print_memory(b, i + 1);
 }
 
 static void measure_one(struct bench *b, int i, bool force)
@@ -193,8 +236,6 @@ static void measure_one(struct bench *b, int i, bool force)
 	}
 	printf("{\"i\":%d,\"ns\":%" PRId64 "}\n", i, b->stop_ns - begin);
 	await_settled(b, version);
-	if (i % 100 == 99)
-		print_memory(b, i + 1);
 	if (force)
 		close_api(api);
 }
@@ -249,8 +290,12 @@ static int run(const char *mode, const char *dir, int n, unsigned services, int 
 	b.key[strcspn(b.key, "\n")] = '\0';
 	if (strcmp(mode, "blocked") == 0)
 		stay_blocked(&b, n);
-	for (int i = 0; i < n && strcmp(mode, "blocked") != 0; i++)
-		measure_one(&b, i, strcmp(mode, "force") == 0);
+	else
+		for (int i = 0; i < n; i++)
+			if (strcmp(mode, "updates") == 0)
+				update_one(&b, i);
+			else
+				measure_one(&b, i, strcmp(mode, "force") == 0);
 	child_stop(&b.child, stdout);
 	return 0;
 }
@@ -318,6 +363,7 @@ int main(int argc, char **argv)
 	if (argc == 5 && strcmp(argv[1], "floor") == 0)
 		return floor_of(argv[2], atoi(argv[3]), atoi(argv[4]));
 	if (argc < 7)
-		die("usage: bench_release release|force|blocked DIR N SERVICES REST_MS ARGV... | floor DIR N REST_MS");
+		die("usage: bench_release release|force|blocked|updates DIR N SERVICES REST_MS ARGV... | floor DIR N "
+		    "REST_MS");
 	return run(argv[1], argv[2], atoi(argv[3]), (unsigned)atoi(argv[4]), atoi(argv[5]), argv + 6);
 }

@@ -1,6 +1,7 @@
 /*
  * How long from execve() until the supervisor answers GET /ping, or until a log line says that the target of an app is
- * applied. A new process each time; one JSON line a sample, and the supervisor's own last words.
+ * applied. A new process each time; one JSON line a sample, and the supervisor's own last words. A sample also holds the
+ * CPU time and page faults of its first thread up to that moment, which other programs on the machine do not change.
  *
  *	bench_start ping N API_SOCKET ARGV...       spins on connect(), so it sees the first moment that one succeeds
  *	bench_start settled N API_SOCKET ARGV...    reads the log and sleeps meanwhile
@@ -61,13 +62,17 @@ int main(int argc, char **argv)
 	is_ping = strcmp(argv[1], "ping") == 0;
 	n = atoi(argv[2]);
 	for (int i = 0; i < n; i++) {
+		struct usage used;
 		int64_t end;
 
 		unlink(argv[3]);
 		child_start(&c, argv + 4);
 		end = is_ping ? await_ping(&c, argv[3]) : await_settled(&c);
-		printf("{\"i\":%d,\"start_ns\":%" PRId64 ",\"ns\":%" PRId64 ",\"cpu_ns\":%" PRId64 "}\n", i, c.exec_ns,
-		       end - c.exec_ns, child_stop(&c, stdout));
+		used = usage_of(c.pid);
+		printf("{\"i\":%d,\"start_ns\":%" PRId64 ",\"ns\":%" PRId64 ",\"used_ns\":%" PRId64
+		       ",\"minor_faults\":%ld,\"major_faults\":%ld,\"cpu_ns\":%" PRId64 "}\n",
+		       i, c.exec_ns, end - c.exec_ns, used.cpu_ns, used.minor_faults, used.major_faults,
+		       child_stop(&c, stdout));
 		fflush(stdout);
 	}
 	return 0;

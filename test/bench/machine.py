@@ -4,13 +4,6 @@ import subprocess
 import time
 
 
-def first_line(*argv):
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=10).stdout.strip().split("\n")[0]
-    except OSError:
-        return "not there"
-
-
 def cpu():
     with open("/proc/cpuinfo") as f:
         for line in f:
@@ -43,11 +36,12 @@ def libraries(binary):
 
 
 def facts(binary, engine_version):
-    libs = libraries(binary)
-    curl = next((lib for lib in libs if lib.startswith("libcurl")), "linked statically")
+    said = subprocess.run([binary, "--version", "--verbose"], capture_output=True, text=True).stdout.splitlines()
+    tuned = [f"{k}={v}" for k, v in os.environ.items() if k == "GLIBC_TUNABLES" or k.startswith("MALLOC_")]
     return [
-        f"{os.cpu_count()} processors ({cpu()}), {memory()} of memory, Linux {os.uname().release}",
-        f"engine {engine_version}; libcurl {first_line('curl', '--version').split(' ')[1]} ({curl}, "
-        f"{len(libs)} shared libraries in all)",
-        f"lockkeeper {first_line(binary, '--version')}, release build, {os.path.getsize(binary) >> 10} KiB",
+        f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {os.cpu_count()} processors ({cpu()}), {memory()} of memory, "
+        f"Linux {os.uname().release}, engine {engine_version}",
+        f"{said[0] if said else 'no version'}, release build, {os.path.getsize(binary) >> 10} KiB, with "
+        + ", ".join(" ".join(line.split()) for line in said[1:]),
+        f"shared libraries: {', '.join(libraries(binary))}" + (f"; {' '.join(tuned)}" if tuned else ""),
     ]

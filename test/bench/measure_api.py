@@ -28,6 +28,7 @@ def api(place, table):
     after = probe.memory(s.process.pid)
     table.keep("memory_after_api", [{"before": before, "after": after}])
     table.add("… memory after it: PSS", "", [after["Pss"]], "KiB")
+    table.add("… anonymous", "", [after["Anonymous"]], "KiB")
     place.stop(s)
     place.clean()
 

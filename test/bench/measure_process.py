@@ -25,14 +25,18 @@ def prepared(place, services=5):
 def start(place, table):
     directory = prepared(place)
     s = place.supervisor(directory)
-    limit = 5 if place.small_curl else 15
+    limit = 15 if place.curl == "system" else 5
     samples = place.tool("bench_start", "ping", place.often(100, 50), f"{directory}/api.sock", place.binary, *s.argv)
     table.keep("start_ping", samples)
-    found = table.add("exec → `/ping` answers", f"≤ {limit} ms", [x["ns"] for x in samples], "ns", [("p50", limit * MS)])
+    found = table.add(f"exec → `/ping` answers ({place.built})", f"≤ {limit} ms", [x["ns"] for x in samples], "ns",
+                      [("p50", limit * MS)])
+    used = table.add("… CPU time of its thread until then", "", [x["used_ns"] for x in samples], "ns")
+    table.add("… page faults until then: minor", "", [x["minor_faults"] for x in samples], "")
+    table.add("… major", "", [x["major_faults"] for x in samples], "")
     if found["p50"] > limit * MS:
-        cpu = percentile([x["cpu_ns"] for x in samples], 50) / 1e6
-        table.note(f"start: of the median, {loading_ms(place):.1f} ms is `lockkeeper --version`: loading the program and its "
-                   f"libraries, before main() does anything; from exec to exit it used {cpu:.1f} ms of CPU in all")
+        table.note(f"start: of the median {used['p50'] / 1e6:.1f} ms are the program's CPU time, the rest it waited: for a "
+                   f"processor, or for its disk. {loading_ms(place):.1f} ms is `lockkeeper --version`: loading the program and "
+                   "its libraries, before main() does anything")
     settled(place, table, directory)
     place.clean()
 
@@ -71,26 +75,34 @@ def memory(place, table):
         s = place.supervisor(directory).start()
         s.settled(1, "r1")
         time.sleep(1)
-        samples.append({**probe.memory(s.process.pid), "sharers": probe.sharers(s.process.pid, "libcurl")})
+        samples.append(held(s.process.pid))
         place.stop(s)
-    table.keep("memory_idle", samples)
-    built = "container build" if place.small_curl else "Debian's libcurl; the target is for the container build"
-    show_memory(table, f"memory idle, 5 services, file target ({built})", samples, 4, 1.5)
-    if not place.small_curl:
-        table.note(f"memory: with libcurl come {place.libraries} shared libraries; a build with `-Dcurl=small` is what the target "
-                   "means")
-    if samples[-1]["sharers"]:
-        table.note(f"memory: {samples[-1]['sharers']} other processes had libcurl mapped too and carried a part of its PSS: "
-                   "alone it is more; RSS is the bound")
+    built = place.built + ("" if place.curl == "small" else "; the target is for the container build")
+    show_memory(table, "memory_idle", f"memory idle, 5 services, file target ({built})", samples, 4, 1.5)
+    if place.curl == "system":
+        table.note(f"memory: with libcurl come {place.libraries} shared libraries; a build with `--curl small` is what the "
+                   "target means")
+    table.note(f"memory: {samples[-1]['sharers']} other processes had libcrypto mapped too and carried a part of its PSS: with "
+               "none PSS is more, and RSS is the bound; anonymous memory is nobody else's")
     url(place, table)
     place.clean()
 
 
-def show_memory(table, what, samples, pss_mb, anonymous_mb):
-    table.add(f"{what}: PSS", f"≤ {pss_mb} MB", [x["Pss"] for x in samples], "KiB", [("p50", pss_mb * 1024)])
-    table.add("… anonymous", f"≤ {anonymous_mb} MB", [x["Anonymous"] for x in samples], "KiB",
-              [("p50", anonymous_mb * 1024)])
+def held(pid):
+    return {**probe.memory(pid), "sharers": probe.sharers(pid, "libcrypto"), "mappings": probe.mappings(pid)}
+
+
+def show_memory(table, name, what, samples, pss_mb, anonymous_mb):
+    table.keep(name, samples)
+    pss = table.add(f"{what}: PSS", f"≤ {pss_mb} MB", [x["Pss"] for x in samples], "KiB", [("p50", pss_mb * 1024)])
+    anonymous = table.add("… anonymous", f"≤ {anonymous_mb} MB", [x["Anonymous"] for x in samples], "KiB",
+                          [("p50", anonymous_mb * 1024)])
     table.add("… RSS", "", [x["Rss"] for x in samples], "KiB")
+    table.add("… page faults so far: minor", "", [x["minor"] for x in samples], "")
+    table.add("… major", "", [x["major"] for x in samples], "")
+    if pss["p50"] > pss_mb * 1024 or anonymous["p50"] > anonymous_mb * 1024:
+        table.detail(f"{what}: where it goes, KiB", ("mapping", *probe.COLUMNS),
+                     [[m["class"], *(m[c] for c in probe.COLUMNS)] for m in samples[-1]["mappings"]])
 
 
 def url(place, table):
@@ -112,11 +124,10 @@ def url(place, table):
         s = place.supervisor(directory, target=server.url, env={"SSL_CERT_FILE": f"{directory}/bundle.crt"}).start()
         s.settled(1, "r1")
         time.sleep(1)
-        samples.append(probe.memory(s.process.pid))
+        samples.append(held(s.process.pid))
         place.stop(s)
     server.close()
-    table.keep("memory_tls", samples)
-    show_memory(table, what, samples, 7.5, 2.5)
+    show_memory(table, "memory_tls", f"{what} ({place.built})", samples, 7.5, 2.5)
 
 
 def idle(place, table):

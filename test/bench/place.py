@@ -2,11 +2,13 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 
+import machine
 import sandbox
 import supervisor
 from engine import Engine
@@ -30,8 +32,13 @@ supervisor.parse = _stamped
 class Place:
     IMAGES = ("lk-bench/app:1", "lk-bench/app:2")
 
-    def __init__(self, binary, tools, quick, long):
-        self.binary, self.tools, self.quick, self.long = binary, tools, quick, long
+    def __init__(self, binary, tools, quick=False, long=False, image=None):
+        self.binary, self.tools, self.quick, self.long, self.image = binary, tools, quick, long, image
+        self.libraries = len(machine.libraries(binary))
+        self.curl = "system" if any(lib.startswith("libcurl") for lib in machine.libraries(binary)) else "small"
+        if self.curl == "small":
+            os.environ.update(image_settings())  # which every program inherits
+        self.built = "container build" if self.curl == "small" else "Debian's libcurl"
         self.stalls = []  # what each supervisor said of its loop when it stopped
         self.engine = self.images = None
         self._running = []
@@ -99,10 +106,10 @@ class Place:
 
     # ---- our own programs
 
-    def tool(self, name, *argv):
+    def tool(self, name, *argv, env=None):
         """(samples, log lines): each line of its output that is a sample, and the supervisor's last words."""
         done = subprocess.run([f"{self.tools}/{name}", *map(str, argv)], capture_output=True, text=True,
-                              env=clean_environment(), timeout=600)
+                              env={**clean_environment(), **(env or {})}, timeout=1800)
         if done.returncode != 0:
             raise RuntimeError(f"{name} {argv[0]}: {(done.stderr or done.stdout).strip()[-400:]}")
         return self.samples(done.stdout)
@@ -111,6 +118,12 @@ class Place:
         lines = [json.loads(line) for line in text.splitlines()]
         self.stalls += [e for e in lines if e.get("event") == "stopped"]
         return [e for e in lines if "event" not in e]
+
+
+def image_settings():
+    """What the image says to the C library, as the container build is measured with it too."""
+    with open(f"{os.path.dirname(os.path.abspath(__file__))}/../../deps/image/Dockerfile") as f:
+        return dict(re.findall(r"\b(GLIBC_TUNABLES|MALLOC_\w+)=\"?([\w.:=-]+)", f.read()))
 
 
 def clean_environment():

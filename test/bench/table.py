@@ -3,6 +3,7 @@ import json
 import math
 import os
 
+
 def percentile(values, p):
     """Nearest rank: always a value that was measured."""
     ordered = sorted(values)
@@ -30,7 +31,7 @@ class Row:
 
 class Table:
     def __init__(self, out):
-        self.rows, self.notes, self.broken = [], [], []
+        self.rows, self.notes, self.details, self.broken = [], [], [], []
         self.raw = f"{out}/raw"
         os.makedirs(self.raw, exist_ok=True)
 
@@ -66,8 +67,14 @@ class Table:
     def note(self, text):
         self.notes.append(text)
 
+    def detail(self, title, head, rows):
+        """A small table below the large one."""
+        lines = [f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+        self.details.append("\n".join(lines + ["| " + " | ".join(map(str, r)) + " |" for r in rows]))
+
     def markdown(self):
         head = ("what", "target", "n", "median", "p99", "worst", "engine's own", "")
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         lines += ["| " + " | ".join(str(c) for c in r.cells) + " |" for r in self.rows]
-        return "\n".join(lines + [""] + [f"- {n}" for n in self.notes])
+        lines += [""] + [f"- {n}" for n in self.notes]
+        return "\n".join(lines + ["\n" + d for d in self.details])
