@@ -386,8 +386,10 @@ def test_a_replaced_directory_is_noticed_where_its_parent_cannot_be_read(place):
     os.chmod(place.top, 0o711)
     run = place.run(*WAIT, command=STAY, user=1234, group=1234, extra_groups=[], preexec_fn=None)
     run.waiting()
+    os.mkdir(f"{place.top}/next")
+    os.chmod(f"{place.top}/next", 0o1777)  # before that user sees it
     os.rename(place.dir, f"{place.top}/old")
-    place.make_dir()
+    os.rename(f"{place.top}/next", place.dir)
     run.up().let_go()
     assert run.ends()[0] == 0 and not place.locked
 
