@@ -3,6 +3,7 @@
 Everything the session starts (engine, registry, supervisors) inherits them: ports cannot collide with the machine's, bridges and
 mounts vanish with the last process, and a running engine or supervisor of the machine is neither seen nor touched.
 """
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -20,6 +21,8 @@ _outside = None  # the machine's own network, for the little that needs it
 
 # How long a test waits for what must happen; a deadline, never an expectation.
 DEADLINE = float(os.environ.get("LK_TEST_DEADLINE", "30"))
+
+API_PORTS = "48484-48499"  # those of supervisors: no connection gets one of them by chance
 
 
 def enter():
@@ -39,6 +42,9 @@ def enter():
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+    with contextlib.suppress(OSError):  # where this may not be said, a connection can be in the way now and then
+        with open("/proc/sys/net/ipv4/ip_local_reserved_ports", "w") as f:
+            f.write(API_PORTS)
 
 
 def make_root_the_root():
