@@ -8,7 +8,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#define ROUNDS 100
+#define ROUNDS     100
+#define ROUNDS_MAX 3000 /* where the scheduler lets all of the first hundred kills fall between two calls */
 
 static void on_nothing(void *ctx)
 {
@@ -66,7 +67,7 @@ static void child_works(struct lock_fixture *f, enum lock_make how, int ready)
 static void kill_somewhere(struct lock_fixture *f, enum lock_make how, unsigned round)
 {
 	int ends[2], status;
-	unsigned spin = (round * 2654435761u) % 60000; /* spread over some take/release cycles */
+	unsigned spin = (round * 2654435761u) % 400000; /* spread over some take/release cycles */
 	char c;
 	pid_t pid;
 
@@ -145,7 +146,7 @@ static void killed_while_taking_or_releasing_nothing_of_ours_stays(void **state)
 
 	NEEDS_ROOT();
 	make_places(f);
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; i < ROUNDS || (!leftovers && i < ROUNDS_MAX); i++) {
 		kill_somewhere(f, LOCK_MAKE_ANONYMOUS, i);
 		check_next_run(f, &leftovers);
 	}
@@ -159,7 +160,7 @@ static void killed_with_a_temporary_name_nothing_of_ours_stays(void **state)
 
 	NEEDS_ROOT();
 	make_places(f);
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; i < ROUNDS || (!leftovers && i < ROUNDS_MAX); i++) {
 		kill_somewhere(f, LOCK_MAKE_NAMED, i);
 		check_next_run(f, &leftovers);
 	}
