@@ -1,7 +1,6 @@
 /* Reading from the host's root. The kernel resolves the path (openat2), so that no link leads out of it. */
 #include "host/below.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -66,25 +65,14 @@ long host_read_text(int fd, unsigned long max, char **out)
 	return (long)len;
 }
 
-static char *trimmed(const char *s, size_t len)
-{
-	while (len && isspace((unsigned char)*s)) {
-		s++;
-		len--;
-	}
-	while (len && isspace((unsigned char)s[len - 1]))
-		len--;
-	return len ? mem_strndup(s, len) : NULL;
-}
-
 char *os_release_value(const char *text, const char *key)
 {
 	for (const char *line = text; line && *line;) {
 		size_t len = strcspn(line, "\n"), name_len = strcspn(line, "=\n");
-		AUTO_FREE char *name = trimmed(line, name_len);
+		AUTO_FREE char *name = str_trimmed(line, name_len);
 
 		if (name_len < len && str_eq(name, key)) {
-			AUTO_FREE char *value = trimmed(line + name_len + 1, len - name_len - 1);
+			AUTO_FREE char *value = str_trimmed(line + name_len + 1, len - name_len - 1);
 			size_t n = value ? strlen(value) : 0;
 
 			if (n >= 2 && value[0] == '"' && value[n - 1] == '"')

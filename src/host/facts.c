@@ -2,92 +2,33 @@
  * its fact open: a container without BALENA_DEVICE_TYPE is better than a device without a supervisor. */
 #include "host/facts.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "host/below.h"
 #include "util/json.h"
 #include "util/mem.h"
 
 #define FILE_MAX_BYTES 65536
 
-/* The first bytes of a regular (or /proc) file, NUL-terminated; NULL if it cannot be read. Closes `fd`. */
-static char *read_fd(int fd)
+static char *text_of(int fd)
 {
-	AUTO_CLOSE int file = fd;
-	AUTO_FREE char *text = NULL;
-	struct stat st;
-	size_t len = 0;
-	ssize_t n;
+	char *text = NULL;
 
-	if (file < 0 || fstat(file, &st) < 0 || !S_ISREG(st.st_mode))
-		return NULL;
-	text = mem_new(FILE_MAX_BYTES + 1, 1);
-	while (len < FILE_MAX_BYTES && (n = read(file, text + len, FILE_MAX_BYTES - len)) > 0)
-		len += (size_t)n;
-	return STEAL(text);
+	return host_read_text(fd, FILE_MAX_BYTES, &text) < 0 ? NULL : text;
 }
 
 static char *read_path(const char *path)
 {
-	return path ? read_fd(open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) : NULL;
+	return path ? text_of(host_open(path)) : NULL;
 }
 
-/* `path` as the host itself would resolve it: /etc/os-release is a link on most systems, sometimes an absolute one. */
+/* As the host itself would resolve it: /etc/os-release is a link on most systems, sometimes an absolute one. */
 static char *read_below(const char *host_root, const char *path)
 {
-	AUTO_CLOSE int root = open(host_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	AUTO_FREE char *joined = mem_printf("%s/%s", host_root, path);
-	struct open_how how = {
-		.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT,
-	};
-	long fd;
-
-	if (root < 0)
-		return NULL;
-	fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-	if (fd < 0 && (errno == ENOSYS || errno == EPERM)) /* a kernel before 5.6, a seccomp profile of that age */
-		return read_path(joined);
-	return read_fd((int)fd);
-}
-
-static char *trimmed(const char *s, size_t len)
-{
-	while (len && isspace((unsigned char)*s)) {
-		s++;
-		len--;
-	}
-	while (len && isspace((unsigned char)s[len - 1]))
-		len--;
-	return len ? mem_strndup(s, len) : NULL;
-}
-
-/* Value of `key` in os-release: split at the first "=", trimmed, one pair of double quotes taken off. */
-static char *os_release_value(const char *text, const char *key)
-{
-	for (const char *line = text; line && *line;) {
-		size_t len = strcspn(line, "\n"), name_len = strcspn(line, "=\n");
-		AUTO_FREE char *name = trimmed(line, name_len);
-
-		if (name_len < len && str_eq(name, key)) {
-			AUTO_FREE char *value = trimmed(line + name_len + 1, len - name_len - 1);
-			size_t n = value ? strlen(value) : 0;
-
-			if (n >= 2 && value[0] == '"' && value[n - 1] == '"')
-				return mem_strndup(value + 1, n - 2);
-			return STEAL(value);
-		}
-		line += len + (line[len] == '\n');
-	}
-	return NULL;
+	return text_of(host_open_below(host_root, path));
 }
 
 static char *own_arch(void)
@@ -136,7 +77,7 @@ static char *read_hostname(const char *host_root)
 		AUTO_FREE char *text = read_below(host_root, paths[on_host ? i : 1 - i]);
 
 		if (text)
-			name = trimmed(text, strlen(text));
+			name = str_trimmed(text, strlen(text));
 	}
 	return name;
 }
@@ -147,7 +88,7 @@ static char *read_boot_id(const char *host_root)
 
 	if (!text)
 		text = read_path("/proc/sys/kernel/random/boot_id");
-	return text ? trimmed(text, strlen(text)) : NULL;
+	return text ? str_trimmed(text, strlen(text)) : NULL;
 }
 
 static unsigned count_processors(void)

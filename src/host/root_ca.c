@@ -15,6 +15,7 @@
 #include "host/pem.h"
 #include "util/buf.h"
 #include "util/err.h"
+#include "util/fd.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -85,21 +86,6 @@ static int dir_open(const char *path, struct err *err)
 	return fd < 0 ? err_sys(err, "open %s", path) : fd;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		data += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd);
-}
-
 /* A half-written one never has the name: kill and power cut at any instant. */
 static int replace(const char *state_dir, const struct buf *b, struct err *err)
 {
@@ -115,7 +101,7 @@ static int replace(const char *state_dir, const struct buf *b, struct err *err)
 	if (fd >= 0)
 		close(fd);
 	fd = openat(dir, ROOT_CA_BUNDLE ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd < 0 || write_all(fd, b->data, b->len) < 0 ||
+	if (fd < 0 || fd_write_all(fd, b->data, b->len) < 0 || fsync(fd) < 0 ||
 	    renameat(dir, ROOT_CA_BUNDLE ".new", dir, ROOT_CA_BUNDLE) < 0 || fsync(dir) < 0)
 		return err_sys(err, "write %s/" ROOT_CA_BUNDLE, state_dir);
 	return 0;

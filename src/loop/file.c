@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "util/fd.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -59,21 +60,6 @@ struct replace {
 	struct err err;
 };
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* The neighbour, complete and durable. A leftover of an earlier run is emptied first; a symbolic link is refused. */
 static int write_new(struct replace *r, const char *tmp)
 {
@@ -83,7 +69,7 @@ static int write_new(struct replace *r, const char *tmp)
 		return err_sys(&r->err, "create %s", tmp);
 	if (fchmod(fd, r->mode) < 0) /* whatever the umask and the leftover say */
 		return err_sys(&r->err, "set mode of %s", tmp);
-	if (write_all(fd, r->data, r->len) < 0)
+	if (fd_write_all(fd, r->data, r->len) < 0)
 		return err_sys(&r->err, "write %s", tmp);
 	if (fsync(fd) < 0)
 		return err_sys(&r->err, "sync %s", tmp);

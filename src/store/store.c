@@ -15,6 +15,7 @@
 
 #include "loop/file.h"
 #include "util/claim.h"
+#include "util/fd.h"
 #include "util/mem.h"
 #include "util/str.h"
 
@@ -332,20 +333,6 @@ void store_save(struct store *s, const char *name, const char *text, size_t len,
 		file_write(f);
 }
 
-static int write_all(int fd, const char *text)
-{
-	size_t len = strlen(text), done = 0;
-
-	while (done < len) {
-		ssize_t n = write(fd, text + done, len - done);
-
-		if (n < 0)
-			return -1;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 /* Is it there already, as it should be? Then nothing is written, and a start waits for no disk. */
 static bool plain_is(struct store *s, const char *name, const char *text)
 {
@@ -367,8 +354,8 @@ int store_write_plain(struct store *s, const char *name, const char *text, struc
 		return 0;
 	unlinkat(s->dir_fd, temporary, 0); /* of a killed run, perhaps with another mode */
 	fd = openat(s->dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || write_all(fd, text) < 0 || fsync(fd) < 0 || renameat(s->dir_fd, temporary, s->dir_fd, name) < 0 ||
-	    fsync(s->dir_fd) < 0)
+	if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
+	    renameat(s->dir_fd, temporary, s->dir_fd, name) < 0 || fsync(s->dir_fd) < 0)
 		return err_sys(err, "write %s/%s", s->dir, name);
 	return 0;
 }

@@ -2,6 +2,7 @@
  */
 #include "util/str.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -278,4 +279,15 @@ bool str_parse_time(const char *s, int64_t *unix_ms)
 		return false;
 	*unix_ms = ((days_from_date(y, mo, d) * 24 + h) * 60 + mi - offset) * 60000 + sec * INT64_C(1000) + ms;
 	return true;
+}
+
+char *str_trimmed(const char *s, size_t len)
+{
+	while (len && isspace((unsigned char)*s)) {
+		s++;
+		len--;
+	}
+	while (len && isspace((unsigned char)s[len - 1]))
+		len--;
+	return len ? mem_strndup(s, len) : NULL;
 }

@@ -9,6 +9,8 @@
 bool str_eq(const char *a, const char *b); /* NULL equals NULL only */
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+/* The first `len` bytes of `s` without white space at both ends; NULL if nothing is left. Caller frees. */
+char *str_trimmed(const char *s, size_t len);
 /* 1, true, on (any case): the reference's idea of truth in labels and variables. NULL is false. */
 bool str_truthy(const char *s);
 /* Whole string as a decimal number within [min, max]; false leaves *out alone. */

@@ -137,6 +137,18 @@ def test_what_podman_does_not_keep_is_tried_once_more_and_then_taken_as_it_is(la
     events.close()
 
 
+def test_the_api_listens_on_supervisor0_as_soon_as_podman_gives_it_its_address(lab, engine):
+    """That is when the first container runs on it."""
+    asks = {"io.balena.features.supervisor-api": "1"}
+    lab.write(document(app(1, "r1", {"main": service(lab.image(1), network_mode=None, labels=asks)})))
+    s = lab.supervisor(listen=[], start=False)
+    s.listen = ["127.0.0.1:48484"]  # what it listens on when nobody says
+    s.start()
+    s.settled(1, "r1")
+    s.wait("api_listening", address="10.114.104.1")
+    assert len(s.events("api_listen_failed")) <= 1
+
+
 def test_an_update_waits_for_the_lock_of_the_application(lab, engine):
     images = [lab.image(1), lab.image(2)]
     s = lab.run(document(app(1, "r1", {"main": service(images[0])})), 1, "r1")

@@ -376,9 +376,26 @@ static void a_map_finds_all_of_many_keys_in_any_order_of_insertion(void **state)
 	strmap_deinit(&m);
 }
 
+static void white_space_at_both_ends_is_taken_off(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		const char *want;
+	} rows[] = {{" a b\t\n", 6, "a b"}, {"abc", 2, "ab"}, {"a  b", 3, "a"}, {" \n", 2, NULL}, {"x", 0, NULL}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO_FREE char *got = str_trimmed(rows[i].text, rows[i].len);
+
+		assert_true(str_eq(got, rows[i].want));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(white_space_at_both_ends_is_taken_off),
 		cmocka_unit_test(comparisons_take_null),
 		cmocka_unit_test(only_the_references_words_are_true),
 		cmocka_unit_test(a_number_is_the_whole_string_and_within_its_range),
