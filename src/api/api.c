@@ -71,15 +71,43 @@ static void on_healthy(struct request *q)
 		answer_text(q->x, 500, "Unhealthy");
 }
 
+static void answer_update(struct http_exchange *x, uint64_t seq)
+{
+	char text[24];
+	struct http_header headers[] = {{"X-Lockkeeper-Seq", text}, {NULL, NULL}};
+
+	snprintf(text, sizeof(text), "%" PRIu64, seq);
+	http_respond(x, 204, NULL, NULL, 0, headers);
+}
+
+struct forced_update {
+	struct http_exchange *x;
+	uint64_t seq;
+};
+
+/* The peer may be gone by now; then the exchange drops the answer. */
+static void on_force_saved(void *ctx)
+{
+	AUTO_FREE struct forced_update *f = ctx;
+
+	answer_update(f->x, f->seq);
+}
+
+/* A force begins at once, but is answered when it is durable: who was told "yes" needs not ask again after a crash. */
 static void on_update(struct request *q)
 {
 	struct api_options *o = &q->api->o;
 	bool force = body_truthy(&q->body, "force"), cancel = body_truthy(&q->body, "cancel");
-	char seq[24];
-	struct http_header headers[] = {{"X-Lockkeeper-Seq", seq}, {NULL, NULL}};
+	uint64_t seq = o->update(o->ctx, force, cancel);
+	struct forced_update *f;
 
-	snprintf(seq, sizeof(seq), "%" PRIu64, o->update(o->ctx, force, cancel));
-	http_respond(q->x, 204, NULL, NULL, 0, headers);
+	if (!force) {
+		answer_update(q->x, seq);
+		return;
+	}
+	f = mem_new(1, sizeof(*f));
+	*f = (struct forced_update){.x = q->x, .seq = seq};
+	reconcile_when_saved(o->reconcile, on_force_saved, f);
 }
 
 static void on_version(struct request *q)

@@ -23,6 +23,12 @@
 #include "reconcile/reconcile.h"
 #include "util/mem.h"
 
+struct waiter {
+	loop_fn *fn;
+	void *ctx;
+	struct waiter *next;
+};
+
 /* ---- ledger: durable facts (ledger.json) and the target document (target.json) ---- */
 struct removed_row {
 	int64_t app_id;
@@ -64,19 +70,16 @@ struct ledger {
 	struct kept_wait *waits;
 	size_t n_waits, waits_capacity;
 	uint64_t generation, seq;
-	char *boot_id;    /* of the run that wrote it */
-	char *uuid;       /* of the device: as in device.json, in case that is lost */
-	bool dirty;       /* differs from what was handed to the store */
-	uint64_t edition; /* grows with each change of `removed` */
-	uint64_t durable; /* the edition that is on disk */
+	bool look_forces;       /* the look under way was asked for with force */
+	char *boot_id;          /* of the run that wrote it */
+	char *uuid;             /* of the device: as in device.json, in case that is lost */
+	bool dirty;             /* differs from what was handed to the store */
+	uint64_t edition;       /* grows with each change of `removed` */
+	uint64_t durable;       /* the edition that is on disk */
+	struct waiter *waiters; /* told when what is dirty now is on disk */
 };
 
 /* ---- current state ---- */
-struct waiter {
-	loop_fn *fn;
-	void *ctx;
-	struct waiter *next;
-};
 /* One kind of list: at most one is under way; what is asked meanwhile is answered by one begun later. */
 struct lister {
 	struct reconcile *r;
@@ -201,7 +204,6 @@ struct reconcile {
 	uint64_t explains; /* questions who holds the locks that began a wait */
 	unsigned looks;    /* under way */
 	int64_t looking_since;
-	bool look_forces; /* the look under way was asked for with force */
 	unsigned pending; /* callbacks that will still come */
 	bool started, stopping, changed;
 	loop_fn *stopped;

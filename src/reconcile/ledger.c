@@ -17,6 +17,7 @@
 struct save { /* one write under way */
 	struct reconcile *r;
 	uint64_t edition;
+	struct waiter *waiters;
 };
 
 static void add_app(struct ledger *l, int64_t id)
@@ -133,6 +134,7 @@ static void read_rows(struct ledger *l, const struct json *doc)
 				 member_i64(json_at(list, i), "since"));
 	l->generation = (uint64_t)member_i64(doc, "generation");
 	l->seq = (uint64_t)member_i64(doc, "seq");
+	l->look_forces = json_bool(json_get(doc, "lookForces"));
 	l->boot_id = mem_strdup(json_str(json_get(doc, "boot")));
 	l->uuid = mem_strdup(json_str(json_get(doc, "uuid")));
 }
@@ -201,6 +203,7 @@ static void print_ledger(const struct ledger *l, struct buf *to)
 	json_kv_i64(w, "schema", LEDGER_SCHEMA);
 	json_kv_i64(w, "generation", (int64_t)l->generation);
 	json_kv_i64(w, "seq", (int64_t)l->seq);
+	json_kv_bool(w, "lookForces", l->look_forces);
 	json_kv_str(w, "boot", l->boot_id);
 	json_kv_str(w, "uuid", l->uuid);
 	json_key(w, "apps");
@@ -275,6 +278,7 @@ static void on_saved(void *ctx, const struct err *err)
 		if (save->edition > r->ledger.durable)
 			r->ledger.durable = save->edition;
 	}
+	cache_wait_run(save->waiters);
 	reconcile_poke(r);
 	reconcile_drop(r);
 }
@@ -285,13 +289,15 @@ void ledger_save(struct reconcile *r)
 	struct save *save;
 	struct buf text;
 
-	if (!r->ledger.dirty || (failed && failed->retry_at_ms > loop_now_ms(r->o.loop)))
+	if (!r->ledger.dirty || (failed && failed->retry_at_ms > loop_now_ms(r->o.loop))) {
+		cache_wait_run(STEAL(r->ledger.waiters));
 		return;
+	}
 	r->ledger.dirty = false;
 	buf_init(&text, STORE_FILE_MAX_BYTES);
 	print_ledger(&r->ledger, &text);
 	save = mem_new(1, sizeof(*save));
-	*save = (struct save){.r = r, .edition = r->ledger.edition};
+	*save = (struct save){.r = r, .edition = r->ledger.edition, .waiters = STEAL(r->ledger.waiters)};
 	reconcile_hold(r);
 	store_save(r->o.store, LEDGER_FILE, buf_str(&text), text.len, on_saved, save);
 	buf_deinit(&text);

@@ -147,6 +147,13 @@ static void on_timer(void *ctx)
 	reconcile_poke(ctx);
 }
 
+void reconcile_when_saved(struct reconcile *r, loop_fn *done, void *ctx)
+{
+	cache_wait_add(&r->ledger.waiters, done, ctx);
+	r->ledger.dirty = true;
+	loop_deferred_schedule(&r->save);
+}
+
 /* ---- life ---- */
 
 struct reconcile *reconcile_new(const struct reconcile_options *o)
@@ -269,6 +276,7 @@ static void finish(struct reconcile *r)
 
 	loop_deferred_cancel(&r->round);
 	loop_deferred_cancel(&r->save);
+	cache_wait_run(STEAL(r->ledger.waiters));
 	while (r->running) {
 		struct running *s = r->running;
 

@@ -94,6 +94,11 @@ void reconcile_target_unchanged(struct reconcile *r);
  * Returns the seq that settledSeq reaches when it is done.
  */
 uint64_t reconcile_update(struct reconcile *r, bool force, bool cancel);
+/*
+ * `done` once from the loop, never from within this call: what was asked for so far is on disk and outlives us, or
+ * could not be saved, which is logged. Also when the reconciler ends meanwhile.
+ */
+void reconcile_when_saved(struct reconcile *r, loop_fn *done, void *ctx);
 void reconcile_look_done(struct reconcile *r);
 
 /* What is going on. */

@@ -62,6 +62,10 @@ void targets_load(struct reconcile *r)
 	struct target_errors errors = {0};
 
 	restore_uuid(r);
+	if (r->ledger.look_forces) { /* what the source says first is what that look would have brought */
+		r->looks = 1;
+		r->looking_since = loop_wall_ms();
+	}
 	if (!r->target_text)
 		return;
 	if (parse(r, r->target_text, strlen(r->target_text), &r->target, &errors) < 0) {
@@ -123,7 +127,7 @@ static void ensure_uuid(struct reconcile *r, const struct target *t)
 
 static void adopt(struct reconcile *r, struct target *t, const char *text, size_t len)
 {
-	bool keep_force = r->look_forces;
+	bool keep_force = r->ledger.look_forces;
 
 	ensure_uuid(r, t);
 	target_free(r->target);
@@ -206,7 +210,7 @@ uint64_t reconcile_update(struct reconcile *r, bool force, bool cancel)
 	}
 	event_target(r, "requested", NULL);
 	if (force) {
-		r->look_forces = true;
+		r->ledger.look_forces = true;
 		for (size_t i = 0; r->target && i < r->target->n_apps; i++)
 			ledger_set_force(r, r->target->apps[i].id, r->ledger.generation);
 		for (size_t i = 0; i < r->ledger.n_apps; i++) /* also those that are on their way out */
@@ -229,7 +233,10 @@ void reconcile_look_done(struct reconcile *r)
 	event_look(r, "ended");
 	r->looks = 0; /* looks that came meanwhile were joined to the one that ended */
 	r->looking_since = 0;
-	r->look_forces = false;
+	if (r->ledger.look_forces) {
+		r->ledger.look_forces = false;
+		r->ledger.dirty = true;
+	}
 	reconcile_mark_changed(r);
 	reconcile_poke(r);
 }

@@ -41,6 +41,14 @@ struct reconcile {
 	struct loop *loop;
 	bool thinking;
 	struct loop_deferred explained;
+	/* Those who wait for the disk; told in the next turn, or by fake_save() while `saving`. */
+	struct {
+		loop_fn *done;
+		void *ctx;
+	} savers[8];
+	size_t n_savers;
+	bool saving;
+	struct loop_deferred saved;
 };
 static struct reconcile fake;
 
@@ -138,6 +146,24 @@ void reconcile_explain_locks(struct reconcile *r, loop_fn *done, void *ctx)
 	if (!r->explained.queued)
 		loop_deferred_init(r->loop, &r->explained, fake_explain, NULL);
 	loop_deferred_schedule(&r->explained);
+}
+static inline void fake_save(void *ctx)
+{
+	(void)ctx;
+	for (size_t i = 0; i < fake.n_savers; i++)
+		fake.savers[i].done(fake.savers[i].ctx);
+	fake.n_savers = 0;
+}
+void reconcile_when_saved(struct reconcile *r, loop_fn *done, void *ctx)
+{
+	assert_true(r->n_savers < ARRAY_LEN(r->savers));
+	r->savers[r->n_savers].done = done;
+	r->savers[r->n_savers++].ctx = ctx;
+	if (r->saving)
+		return;
+	if (!r->saved.queued)
+		loop_deferred_init(r->loop, &r->saved, fake_save, NULL);
+	loop_deferred_schedule(&r->saved);
 }
 void reconcile_dry_run(const struct reconcile *r, const struct target *t, struct plan *out)
 {

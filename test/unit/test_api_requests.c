@@ -551,19 +551,26 @@ static void locks_are_never_kept_because_they_age(void **state)
 	assert_int_not_equal(written_for(w, "/v2/locks", w->global), 0);
 }
 
-/* A connection that has sent a request for the locks, and the request arrived. */
-static int ask_for_locks(struct world *w, const char *key)
+/* A connection that has sent a request. */
+static int begin_asking(struct world *w, const struct ask *a)
 {
-	struct ask a = {.method = "GET", .path = "/v2/locks", .key = key};
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(w->port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	size_t before = fake.n_explains;
 	char request[1024];
-	size_t len = compose(w, &a, request, sizeof(request));
+	size_t len = compose(w, a, request, sizeof(request));
 
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	assert_int_equal(send(fd, request, len, MSG_NOSIGNAL), (ssize_t)len);
+	return fd;
+}
+
+/* ... for the locks, and the request arrived. */
+static int ask_for_locks(struct world *w, const char *key)
+{
+	size_t before = fake.n_explains;
+	int fd = begin_asking(w, &(struct ask){.method = "GET", .path = "/v2/locks", .key = key});
+
 	RUN_UNTIL(w->f->loop, fake.n_explains == before + 1);
 	return fd;
 }
@@ -628,6 +635,50 @@ static void an_api_that_ends_owes_nobody_an_answer_about_locks(void **state)
 	start(w, true);
 }
 
+static int ask_with_force(struct world *w)
+{
+	unsigned updates = w->updates;
+	int fd = begin_asking(w, &(struct ask){.method = "POST",
+					       .path = "/v1/update",
+					       .key = w->global,
+					       .headers = JSON_TYPE,
+					       .body = "{\"force\":true}"});
+
+	RUN_UNTIL(w->f->loop, w->updates > updates); /* at once, whatever the disk does */
+	assert_true(w->force);
+	return fd;
+}
+
+static void a_force_is_answered_when_it_is_on_disk(void **state)
+{
+	struct world *w = *state;
+	int gone, fd;
+
+	fake.saving = true;
+	gone = ask_with_force(w);
+	fd = ask_with_force(w);
+	close(gone);
+	check_run_turns(w->f->loop, 5);
+	assert_int_equal(recv(fd, w->answer, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(status_of(ask(w, "POST", "/v1/update", w->global, NULL, NULL)), 204); /* owed nothing */
+	fake_save(NULL);
+	assert_true(has_header(rest_of(w, fd), "X-Lockkeeper-Seq: 42"));
+	assert_int_equal(status_of(w->answer), 204);
+}
+
+static void a_force_that_is_saved_after_the_api_ended_is_answered_to_nobody(void **state)
+{
+	struct world *w = *state;
+	int fd;
+
+	fake.saving = true;
+	fd = ask_with_force(w);
+	stop(w);
+	fake_save(NULL);
+	close(fd);
+	start(w, true);
+}
+
 static void a_local_target_is_refused_whatever_it_is(void **state)
 {
 	struct world *w = *state;
@@ -684,6 +735,8 @@ int main(void)
 		TEST(version_is_what_we_report_as),
 		TEST(update_answers_204_with_the_number_to_wait_for),
 		TEST(force_and_cancel_are_read_from_json_and_forms),
+		TEST(a_force_is_answered_when_it_is_on_disk),
+		TEST(a_force_that_is_saved_after_the_api_ended_is_answered_to_nobody),
 		TEST(a_broken_body_is_told_with_the_right_code),
 		TEST(compressed_bodies_are_inflated_up_to_the_limit),
 		TEST(a_bad_document_is_refused_with_every_error_and_its_path),

@@ -445,13 +445,77 @@ static void force_outlives_a_restart_until_the_app_settles(void **state)
 	world_close(w); /* before anything came of it */
 	assert_int_equal(asked_count(w, STOPS), 0);
 	world_open(w, "nonce-2");
-	RUN_UNTIL(w->loop, world_settled(w));
+	RUN_UNTIL(w->loop, reconcile_app_settled(w->r, 1));
 	assert_int_equal(asked_count(w, STOPS), 1);
 	assert_int_equal(logged(w, " lock_overridden "), 1);
 	assert_true(app_locks(w, 1, "main"));
+	reconcile_look_done(w->r); /* the look ended with the same document */
+	RUN_UNTIL(w->loop, world_settled(w));
 	offer(w, "1 r3: main=img:1");
 	RUN_UNTIL(w->loop, wait_of(w, WAIT_LOCKED));
 	assert_int_equal(asked_count(w, STOPS), 1);
+}
+
+static void force_outlives_a_restart_before_its_look_brought_the_document(void **state)
+{
+	struct world *w = *state;
+
+	run_first(w);
+	assert_true(app_locks(w, 1, "main"));
+	reconcile_update(w->r, true, false);
+	world_pass(w, 20); /* settled long ago: nothing but the look is left of it */
+	world_close(w);
+	for (int run = 2; run <= 3; run++) { /* the first start's look ends it: the second knows nothing of it */
+		AUTO_FREE char *nonce = mem_printf("nonce-%d", run);
+
+		world_open(w, nonce);
+		offer(w, run == 2 ? "1 r2: main=img:2" : "1 r3: main=img:1");
+		reconcile_look_done(w->r);
+		RUN_UNTIL(w->loop, run == 2 ? world_settled(w) : !!wait_of(w, WAIT_LOCKED));
+		assert_int_equal(asked_count(w, STOPS), 1);
+		assert_int_equal(logged(w, " lock_overridden "), 1);
+		assert_true(run == 3 || app_locks(w, 1, "main"));
+		world_close(w);
+	}
+}
+
+static void a_force_is_on_disk_when_its_asker_is_told(void **state)
+{
+	struct world *w = *state;
+	AUTO_FREE char *text = NULL;
+	bool told = false;
+
+	run_first(w);
+	world_pass(w, 20);
+	reconcile_update(w->r, true, false);
+	reconcile_when_saved(w->r, check_set_flag, &told);
+	assert_false(told);
+	RUN_UNTIL(w->loop, told);
+	text = kept(w, "ledger.json");
+	assert_non_null(strstr(text, "\"lookForces\":true"));
+	told = false;
+	reconcile_when_saved(w->r, check_set_flag, &told); /* and nobody is forgotten who asks right before the end */
+	world_close(w);
+	assert_true(told);
+}
+
+static void who_forces_is_told_also_while_the_ledger_cannot_be_written(void **state)
+{
+	struct world *w = *state;
+
+	run_first(w);
+	world_pass(w, 20);
+	assert_int_equal(unlinkat(w->f->dir_fd, "state/ledger.json", 0), 0);
+	assert_int_equal(mkdirat(w->f->dir_fd, "state/ledger.json", 0700), 0);
+	for (int i = 0; i < 2; i++) { /* the second comes while the disk is left alone for a moment */
+		bool told = false;
+
+		reconcile_update(w->r, true, false);
+		reconcile_when_saved(w->r, check_set_flag, &told);
+		RUN_UNTIL(w->loop, told);
+		assert_true(logged(w, " store_failed ") > 0);
+	}
+	assert_int_equal(unlinkat(w->f->dir_fd, "state/ledger.json", AT_REMOVEDIR), 0);
 }
 
 /* -------- from one run to the next -------- */
@@ -755,6 +819,9 @@ int main(void)
 		WORLD_TEST(force_does_not_count_for_a_document_that_comes_after_its_look),
 		WORLD_TEST(force_does_not_count_for_what_changes_after_its_app_settled),
 		WORLD_TEST(force_outlives_a_restart_until_the_app_settles),
+		WORLD_TEST(force_outlives_a_restart_before_its_look_brought_the_document),
+		WORLD_TEST(a_force_is_on_disk_when_its_asker_is_told),
+		WORLD_TEST(who_forces_is_told_also_while_the_ledger_cannot_be_written),
 		WORLD_TEST(a_wait_for_a_lock_goes_on_from_run_to_run_and_is_forgotten_when_it_ends),
 		WORLD_TEST(a_wait_that_ended_while_nobody_ran_is_not_taken_up_again),
 		WORLD_TEST(a_wait_ends_with_a_reboot),
