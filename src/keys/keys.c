@@ -121,7 +121,7 @@ static void on_saved(void *ctx, const struct err *err)
 	struct keys *k = ctx;
 
 	if (err) /* the keys in memory stay good; the next change tries again */
-		log_debug("keys_save_failed", kv_str("err", err->msg));
+		log_error("store_failed", kv_str("name", "keys"), kv_str("err", err->msg));
 	k->is_saving = false;
 	if (k->is_dirty)
 		save_now(k);

@@ -204,7 +204,8 @@ struct reconcile {
 	uint64_t explains; /* questions who holds the locks that began a wait */
 	unsigned looks;    /* under way */
 	int64_t looking_since;
-	unsigned pending; /* callbacks that will still come */
+	unsigned pending;    /* callbacks that will still come */
+	bool identity_write; /* a create waits for it: device.json or keys.json */
 	bool started, stopping, changed;
 	loop_fn *stopped;
 	void *stopped_ctx;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "util/log.h"
+#include "util/mem.h"
 
 /* A container that would not stop this often is removed by force; the locks are held. */
 #define FORCE_REMOVE_AFTER 3
@@ -456,6 +457,33 @@ static bool accepts_as_it_is(struct reconcile *r, const struct plan_step *step)
 	return true;
 }
 
+static void on_identity_written(void *ctx, const struct err *err)
+{
+	struct reconcile *r = ctx;
+
+	(void)err; /* told by whoever saved it; a service that runs until our next start beats one that does not run */
+	r->identity_write = false; /* the other file may be next */
+	reconcile_poke(r);
+	reconcile_drop(r);
+}
+
+/*
+ * A container carries the uuid of the device and the key of its service. Were one made before these are on disk, a
+ * crash would make them anew, and the container would be stopped and replaced for nothing.
+ */
+static bool identity_is_kept(struct reconcile *r)
+{
+	static const char *const names[] = {"device", "keys"};
+	bool waits = r->identity_write;
+
+	for (size_t i = 0; i < ARRAY_LEN(names) && !waits; i++)
+		if (store_wait(r->o.store, names[i], on_identity_written, r)) {
+			waits = r->identity_write = true;
+			reconcile_hold(r);
+		}
+	return !waits;
+}
+
 void steps_start(struct reconcile *r, struct plan_step *step)
 {
 	struct running *s;
@@ -466,6 +494,8 @@ void steps_start(struct reconcile *r, struct plan_step *step)
 	}
 	if (step->kind == STEP_PULL && r->cache.lists[LIST_IMAGES].in_flight)
 		return; /* the end of the list comes back here */
+	if (step->kind == STEP_CREATE && !identity_is_kept(r))
+		return; /* the end of the write comes back here */
 	if (accepts_as_it_is(r, step) || history_brakes(r, step)) {
 		reconcile_poke(r);
 		return;

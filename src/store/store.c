@@ -333,6 +333,16 @@ void store_save(struct store *s, const char *name, const char *text, size_t len,
 		file_write(f);
 }
 
+bool store_wait(struct store *s, const char *name, store_done_fn *done, void *ctx)
+{
+	struct store_file *f = file_get(s, name);
+
+	if (!f->is_writing)
+		return false;
+	waiters_add(f->text ? &f->waiting : &f->writing, done, ctx);
+	return true;
+}
+
 /* Is it there already, as it should be? Then nothing is written, and a start waits for no disk. */
 static bool plain_is(struct store *s, const char *name, const char *text)
 {

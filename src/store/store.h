@@ -37,6 +37,8 @@ typedef void store_done_fn(void *ctx, const struct err *err); /* err NULL: durab
  * with the error.
  */
 void store_save(struct store *s, const char *name, const char *text, size_t len, store_done_fn *done, void *ctx);
+/* Is "<name>.json" being written? Then `done` runs as if the newest text had been given with it; else it never runs. */
+bool store_wait(struct store *s, const char *name, store_done_fn *done, void *ctx);
 /* Small plain files for others to read (api-key, api-address): mode 0600, atomic, synchronous, start-up only. */
 int store_write_plain(struct store *s, const char *name, const char *text, struct err *err);
 

@@ -10,7 +10,7 @@ import sandbox
 
 SOURCE = os.path.join(os.path.dirname(__file__), "lock_app.c")
 FIELDS = ("cycles", "refused", "term_free", "term_held", "tries", "taken")  # struct counts
-WATCHED = 0x2 | 0x4 | 0x100  # IN_MODIFY, IN_ATTRIB, IN_CREATE
+WATCHED = 0x2 | 0x4 | 0x80 | 0x100  # IN_MODIFY, IN_ATTRIB, IN_MOVED_TO, IN_CREATE
 VOLUME = {"volumes": ["record:/record"]}  # of a service; the app declares {"record": {}}
 
 

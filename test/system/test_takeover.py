@@ -8,6 +8,7 @@ import pytest
 
 import sandbox
 import supervisor
+from lock_app import until
 from story import env_of, give_back, take, touched
 from target import app, document, service
 
@@ -59,6 +60,11 @@ def wait_of(s, api="/v2/plan"):
             if w.get("kind", "locked") == "locked"]
 
 
+def kept(s, name):
+    with open(f"{s.state}/{name}.json") as f:
+        return json.load(f)
+
+
 @ENDS
 def test_a_held_wait_is_there_again_with_its_first_moment_and_its_lock_is_honoured(lab, one, engine, how):
     main = engine.services(1)["main"][0]
@@ -67,6 +73,7 @@ def test_a_held_wait_is_there_again_with_its_first_moment_and_its_lock_is_honour
     lab.write(release(lab, 2))
     blocked = one.wait("update_blocked")
     first, = wait_of(one)
+    until(lambda: kept(one, "ledger")["waits"], "the wait, on disk", one.state)  # a crash before that begins it anew
     events = engine.events()
     for _ in range(2):
         end(one, how)

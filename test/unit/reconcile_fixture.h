@@ -719,7 +719,7 @@ static inline int world_teardown(void **state)
 /* -------- targets -------- */
 
 /*
- * Apps as "1 r1: main=img:1 db=img:1+tty; 2 r1: web=img:1". An image that the engine does not have is pulled.
+ * Apps as "1 r1: main=img:1 db=img:1+tty; 2 r1: web=img:1+api". An image that the engine does not have is pulled.
  * Services use no network, so that few requests are made, and have a second to stop.
  */
 static inline char *document_of(const char *text)
@@ -749,9 +749,11 @@ static inline char *document_of(const char *text)
 			if (flag)
 				*flag++ = '\0';
 			buf_printf(&out,
-				   "%s\"%s\":{\"image\":\"%s\",\"image_id\":1,\"environment\":{},\"labels\":{},"
+				   "%s\"%s\":{\"image\":\"%s\",\"image_id\":1,\"environment\":{},\"labels\":{%s},"
 				   "\"composition\":{\"network_mode\":\"none\",\"stop_grace_period\":1%s}}",
-				   comma, word, image, str_eq(flag, "tty") ? ",\"tty\":true" : "");
+				   comma, word, image,
+				   str_eq(flag, "api") ? "\"io.balena.features.supervisor-api\":\"1\"" : "",
+				   str_eq(flag, "tty") ? ",\"tty\":true" : "");
 			comma = ",";
 		}
 		buf_adds(&out, "}}}}");

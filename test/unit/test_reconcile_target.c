@@ -520,6 +520,42 @@ static void who_forces_is_told_also_while_the_ledger_cannot_be_written(void **st
 
 /* -------- from one run to the next -------- */
 
+/* Else a crash in between would make both anew, and replace every container for that. */
+static void a_container_is_made_with_what_is_on_disk_only(void **state)
+{
+	struct world *w = *state;
+
+	fake_add_image(w, "img:1");
+	world_open(w, "nonce-1");
+	offer(w, "1 r1: main=img:1+api side=img:1+api");
+	for (unsigned n = 1; n <= 2; n++) {
+		AUTO_FREE char *device = NULL, *keys = NULL;
+
+		RUN_UNTIL(w->loop, asked_count(w, CREATES) >= n);
+		device = kept(w, "device.json");
+		keys = kept(w, "keys.json");
+		assert_non_null(strstr(device, w->facts.uuid));
+		assert_non_null(strstr(keys, keys_find_service(w->keys, 1, "main")));
+		assert_non_null(strstr(keys, keys_find_service(w->keys, 1, "side")));
+	}
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_int_equal(asked_count(w, CREATES), 2);
+}
+
+static void a_container_is_made_although_its_key_cannot_be_kept(void **state)
+{
+	struct world *w = *state;
+
+	run_first(w);
+	world_pass(w, 20);
+	assert_int_equal(unlinkat(w->f->dir_fd, "state/keys.json", 0), 0);
+	assert_int_equal(mkdirat(w->f->dir_fd, "state/keys.json", 0700), 0);
+	offer(w, "1 r2: main=img:1+api");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_int_equal(logged(w, " store_failed name=keys "), 1);
+	assert_int_equal(unlinkat(w->f->dir_fd, "state/keys.json", AT_REMOVEDIR), 0);
+}
+
 static int64_t since_of_lock_wait(struct world *w)
 {
 	const struct plan *p = reconcile_plan(w->r);
@@ -821,6 +857,8 @@ int main(void)
 		WORLD_TEST(force_outlives_a_restart_until_the_app_settles),
 		WORLD_TEST(force_outlives_a_restart_before_its_look_brought_the_document),
 		WORLD_TEST(a_force_is_on_disk_when_its_asker_is_told),
+		WORLD_TEST(a_container_is_made_with_what_is_on_disk_only),
+		WORLD_TEST(a_container_is_made_although_its_key_cannot_be_kept),
 		WORLD_TEST(who_forces_is_told_also_while_the_ledger_cannot_be_written),
 		WORLD_TEST(a_wait_for_a_lock_goes_on_from_run_to_run_and_is_forgotten_when_it_ends),
 		WORLD_TEST(a_wait_that_ended_while_nobody_ran_is_not_taken_up_again),

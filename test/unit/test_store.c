@@ -227,6 +227,27 @@ static void an_answer_may_save_again(void **state)
 	RUN_UNTIL(t->base->loop, strlen(t->order) == 3);
 }
 
+static void who_waits_for_a_name_is_told_with_its_newest_text(void **state)
+{
+	struct store_test *t = *state;
+	char *found;
+
+	assert_false(store_wait(t->store, "state", on_saved, t)); /* nothing is being written: never told */
+	save(t, "state", "1");
+	assert_true(store_wait(t->store, "state", on_saved, t)); /* with the first */
+	RUN_UNTIL(t->base->loop, t->done == 2);
+	save(t, "state", "2");
+	save(t, "state", "3");
+	assert_false(store_wait(t->store, "other", on_saved, t));
+	assert_true(store_wait(t->store, "state", on_saved, t));
+	RUN_UNTIL(t->base->loop, t->done == 5);
+	found = content(t, "state.json");
+	assert_string_equal(found, "3");
+	free(found);
+	check_run_turns(t->base->loop, 3);
+	assert_int_equal(t->done, 5);
+}
+
 static void names_do_not_wait_for_each_other(void **state)
 {
 	struct store_test *t = *state;
@@ -484,6 +505,7 @@ int main(void)
 		TEST(what_is_saved_is_loaded_again),
 		TEST(a_burst_writes_the_newest_and_answers_everybody),
 		TEST(an_answer_may_save_again),
+		TEST(who_waits_for_a_name_is_told_with_its_newest_text),
 		TEST(names_do_not_wait_for_each_other),
 		TEST(closing_waits_for_all_that_was_saved),
 		TEST(a_write_that_fails_tells_why_and_keeps_the_old),
