@@ -70,13 +70,14 @@ struct ledger {
 	struct kept_wait *waits;
 	size_t n_waits, waits_capacity;
 	uint64_t generation, seq;
-	bool look_forces;       /* the look under way was asked for with force */
-	char *boot_id;          /* of the run that wrote it */
-	char *uuid;             /* of the device: as in device.json, in case that is lost */
-	bool dirty;             /* differs from what was handed to the store */
-	uint64_t edition;       /* grows with each change of `removed` */
-	uint64_t durable;       /* the edition that is on disk */
-	struct waiter *waiters; /* told when what is dirty now is on disk */
+	bool look_forces;                  /* the look under way was asked for with force */
+	char *boot_id;                     /* of the run that wrote it */
+	char *uuid;                        /* of the device: as in device.json, in case that is lost */
+	bool dirty;                        /* differs from what was handed to the store */
+	uint64_t edition;                  /* grows with each change of `removed` */
+	uint64_t durable;                  /* the edition that is on disk */
+	uint64_t armings, armings_durable; /* the same for `armed` */
+	struct waiter *waiters;            /* told when what is dirty now is on disk */
 };
 
 /* ---- current state ---- */
@@ -285,6 +286,11 @@ void ledger_note_target(struct reconcile *r); /* apps and images of the present 
 bool ledger_record_removed(struct reconcile *r, int64_t app_id, const struct strv *services);
 void ledger_clear_removed(struct reconcile *r, int64_t app_id);
 void ledger_arm_removed(struct reconcile *r, int64_t app_id);
+/*
+ * Would the next run know which services of the app we took down, although the locks that say so are given back? If
+ * not, it is being written, and its end comes back to the round. A ledger that cannot be written holds nobody up.
+ */
+bool ledger_keeps_what_is_down(struct reconcile *r, int64_t app_id);
 void ledger_disarm_running(struct reconcile *r, int64_t app_id); /* its locks are given back: nothing more is stopped */
 void ledger_clear_removed_service(struct reconcile *r, int64_t app_id, const char *service); /* it was started again */
 void ledger_note_app(struct reconcile *r, int64_t app_id);

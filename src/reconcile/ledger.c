@@ -16,7 +16,7 @@
 
 struct save { /* one write under way */
 	struct reconcile *r;
-	uint64_t edition;
+	uint64_t edition, armings;
 	struct waiter *waiters;
 };
 
@@ -277,6 +277,7 @@ static void on_saved(void *ctx, const struct err *err)
 		failure_clear(r, "store " LEDGER_FILE);
 		if (save->edition > r->ledger.durable)
 			r->ledger.durable = save->edition;
+		r->ledger.armings_durable = save->armings;
 	}
 	cache_wait_run(save->waiters);
 	reconcile_poke(r);
@@ -297,7 +298,10 @@ void ledger_save(struct reconcile *r)
 	buf_init(&text, STORE_FILE_MAX_BYTES);
 	print_ledger(&r->ledger, &text);
 	save = mem_new(1, sizeof(*save));
-	*save = (struct save){.r = r, .edition = r->ledger.edition, .waiters = STEAL(r->ledger.waiters)};
+	*save = (struct save){.r = r,
+			      .edition = r->ledger.edition,
+			      .armings = r->ledger.armings,
+			      .waiters = STEAL(r->ledger.waiters)};
 	reconcile_hold(r);
 	store_save(r->o.store, LEDGER_FILE, buf_str(&text), text.len, on_saved, save);
 	buf_deinit(&text);
@@ -375,22 +379,46 @@ void ledger_arm_removed(struct reconcile *r, int64_t app_id)
 	struct ledger *l = &r->ledger;
 
 	for (size_t i = 0; i < l->n_removed; i++)
-		if (l->removed[i].app_id == app_id && !l->removed[i].armed)
+		if (l->removed[i].app_id == app_id && !l->removed[i].armed) {
 			l->removed[i].armed = l->dirty = true;
+			l->armings++;
+		}
+}
+
+static bool is_running(const struct current *c, const struct removed_row *row)
+{
+	for (size_t i = 0; i < c->n_containers; i++)
+		if (c->containers[i].app_id == row->app_id && c->containers[i].state == CONTAINER_RUNNING &&
+		    str_eq(c->containers[i].service, row->service))
+			return true;
+	return false;
+}
+
+bool ledger_keeps_what_is_down(struct reconcile *r, int64_t app_id)
+{
+	struct ledger *l = &r->ledger;
+
+	if (l->armings_durable == l->armings || failure_find(r, "store " LEDGER_FILE))
+		return true;
+	for (size_t i = 0; i < l->n_removed; i++)
+		if (l->removed[i].app_id == app_id && l->removed[i].armed &&
+		    !is_running(&r->cache.current, &l->removed[i])) {
+			ledger_save(r);
+			return false;
+		}
+	return true;
 }
 
 void ledger_disarm_running(struct reconcile *r, int64_t app_id)
 {
-	const struct current *c = &r->cache.current;
 	struct ledger *l = &r->ledger;
 
 	for (size_t i = 0; i < l->n_removed; i++)
-		for (size_t k = 0; l->removed[i].app_id == app_id && l->removed[i].armed && k < c->n_containers; k++)
-			if (c->containers[k].app_id == app_id && c->containers[k].state == CONTAINER_RUNNING &&
-			    str_eq(c->containers[k].service, l->removed[i].service)) {
-				l->removed[i].armed = false;
-				l->dirty = true;
-			}
+		if (l->removed[i].app_id == app_id && l->removed[i].armed &&
+		    is_running(&r->cache.current, &l->removed[i])) {
+			l->removed[i].armed = false;
+			l->dirty = true;
+		}
 }
 
 void ledger_clear_removed_service(struct reconcile *r, int64_t app_id, const char *service)

@@ -21,6 +21,8 @@ static void run_release(struct reconcile *r, const struct plan_step *step)
 	AUTO_FREE char *subject = mem_printf("unlock %lld", (long long)step->app_id);
 	struct err err = {0};
 
+	if (!ledger_keeps_what_is_down(r, step->app_id))
+		return;
 	if (lock_release(r->o.locks, step->app_id, &err) < 0) {
 		failed(r, step, subject, &err);
 	} else {

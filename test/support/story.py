@@ -1,4 +1,5 @@
 """Words that the stories share."""
+import json
 
 LOCK = "/tmp/balena/updates.lock"
 
@@ -44,3 +45,9 @@ def env_of(container):
 
 def wait_kinds(api):
     return sorted(w["kind"] for w in api.waits)
+
+
+def kept(s, name):
+    """What a supervisor has on disk of its own: a crash keeps this, and nothing else."""
+    with open(f"{s.state}/{name}.json") as f:
+        return json.load(f)

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from story import env_of, touched
+from lock_app import until
+from story import env_of, kept, touched
 from target import app, document, service
 
 
@@ -55,6 +56,7 @@ def test_a_one_shot_whose_new_release_ends_at_once_is_run_once(lab, engine, how)
                 what="its end")
     for _ in range(2):
         assert s.cli("update", "--wait").code == 0
+        until(lambda: kept(s, "ledger")["removed"] == [], "the end of what was owed, on disk", s.state)
         getattr(s, how)()
         s.start()
         s.settled(1, "r2")

@@ -9,7 +9,7 @@ import pytest
 import sandbox
 import supervisor
 from lock_app import until
-from story import env_of, give_back, take, touched
+from story import env_of, give_back, kept, take, touched
 from target import app, document, service
 
 API = {"io.balena.features.supervisor-api": "1"}
@@ -58,11 +58,6 @@ def test_the_new_one_touches_nothing_that_runs(one, engine, how):
 def wait_of(s, api="/v2/plan"):
     return [w for w in s.api.json(api)["waits" if api == "/v2/plan" else "waiting"]
             if w.get("kind", "locked") == "locked"]
-
-
-def kept(s, name):
-    with open(f"{s.state}/{name}.json") as f:
-        return json.load(f)
 
 
 @ENDS

@@ -520,6 +520,23 @@ static void who_forces_is_told_also_while_the_ledger_cannot_be_written(void **st
 
 /* -------- from one run to the next -------- */
 
+/* The locks say it until then: a crash right after their release would leave it down for as long as another is locked.
+ */
+static void locks_are_given_back_when_it_is_on_disk_what_is_down(void **state)
+{
+	struct world *w = *state;
+	AUTO_FREE char *text = NULL;
+
+	run_first(w);
+	world_pass(w, 20);
+	rule_add(w, CREATES, RULE_ANSWER, 500, 1);
+	offer(w, "1 r2: main=img:2");
+	RUN_UNTIL(w->loop, logged(w, " lock_released "));
+	text = kept(w, "ledger.json");
+	assert_non_null(strstr(text, "\"armed\":true"));
+	RUN_UNTIL(w->loop, world_settled(w));
+}
+
 /* Else a crash in between would make both anew, and replace every container for that. */
 static void a_container_is_made_with_what_is_on_disk_only(void **state)
 {
@@ -857,6 +874,7 @@ int main(void)
 		WORLD_TEST(force_outlives_a_restart_until_the_app_settles),
 		WORLD_TEST(force_outlives_a_restart_before_its_look_brought_the_document),
 		WORLD_TEST(a_force_is_on_disk_when_its_asker_is_told),
+		WORLD_TEST(locks_are_given_back_when_it_is_on_disk_what_is_down),
 		WORLD_TEST(a_container_is_made_with_what_is_on_disk_only),
 		WORLD_TEST(a_container_is_made_although_its_key_cannot_be_kept),
 		WORLD_TEST(who_forces_is_told_also_while_the_ledger_cannot_be_written),
