@@ -93,7 +93,7 @@ static void on_force_saved(void *ctx)
 	answer_update(f->x, f->seq);
 }
 
-/* A force begins at once, but is answered when it is durable: who was told "yes" needs not ask again after a crash. */
+/* A force begins at once, but is answered when it is durable: who was told "yes" need not ask again after a crash. */
 static void on_update(struct request *q)
 {
 	struct api_options *o = &q->api->o;

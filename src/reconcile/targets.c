@@ -24,6 +24,15 @@ static void set_problem(char **problem, const char *text)
 	*problem = mem_strdup(text);
 }
 
+static void on_device_saved(void *ctx, const struct err *err)
+{
+	struct reconcile *r = ctx;
+
+	if (err) /* the uuid in memory stays good, and the ledger has it too */
+		log_error("store_failed", kv_str("name", "device"), kv_str("err", err->msg));
+	reconcile_drop(r);
+}
+
 static void save_device(struct reconcile *r)
 {
 	struct json_writer *w;
@@ -36,7 +45,8 @@ static void save_device(struct reconcile *r)
 	json_kv_str(w, "uuid", r->o.facts->uuid);
 	json_close_object(w);
 	json_writer_free(w);
-	store_save(r->o.store, "device", buf_str(&text), text.len, NULL, NULL);
+	reconcile_hold(r);
+	store_save(r->o.store, "device", buf_str(&text), text.len, on_device_saved, r);
 	buf_deinit(&text);
 }
 

@@ -559,6 +559,19 @@ static void a_container_is_made_with_what_is_on_disk_only(void **state)
 	assert_int_equal(asked_count(w, CREATES), 2);
 }
 
+static void a_container_is_made_although_the_uuid_of_the_device_cannot_be_kept(void **state)
+{
+	struct world *w = *state;
+
+	fake_add_image(w, "img:1");
+	world_open(w, "nonce-1");
+	assert_int_equal(mkdirat(w->f->dir_fd, "state/device.json", 0700), 0);
+	offer(w, "1 r1: main=img:1");
+	RUN_UNTIL(w->loop, world_settled(w));
+	assert_int_equal(logged(w, " store_failed name=device "), 1);
+	assert_int_equal(unlinkat(w->f->dir_fd, "state/device.json", AT_REMOVEDIR), 0);
+}
+
 static void a_container_is_made_although_its_key_cannot_be_kept(void **state)
 {
 	struct world *w = *state;
@@ -876,6 +889,7 @@ int main(void)
 		WORLD_TEST(a_force_is_on_disk_when_its_asker_is_told),
 		WORLD_TEST(locks_are_given_back_when_it_is_on_disk_what_is_down),
 		WORLD_TEST(a_container_is_made_with_what_is_on_disk_only),
+		WORLD_TEST(a_container_is_made_although_the_uuid_of_the_device_cannot_be_kept),
 		WORLD_TEST(a_container_is_made_although_its_key_cannot_be_kept),
 		WORLD_TEST(who_forces_is_told_also_while_the_ledger_cannot_be_written),
 		WORLD_TEST(a_wait_for_a_lock_goes_on_from_run_to_run_and_is_forgotten_when_it_ends),
